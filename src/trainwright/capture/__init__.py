@@ -1,0 +1,1 @@
+"""Any nn.Module to a ModelSpec, without running it (torch)."""

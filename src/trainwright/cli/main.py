@@ -1,0 +1,64 @@
+"""The group of commands, loaded lazily, and the one edge where an error becomes an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+import trainwright
+from trainwright.errors import TrainwrightError
+
+COMMANDS = {
+    "doctor": "What is installed, what is missing, what to do",
+}
+"""Every command and its summary; the code is trainwright.cli.<name>, imported when it runs."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when that command runs or shows its help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"trainwright.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of commands, without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(trainwright.__version__, prog_name="trainwright")
+def trainwright_group() -> None:
+    """Plan a training job, run exactly that plan, check the prediction against what happened.
+
+    With no arguments, `trainwright train` runs a small built-in example on this machine.
+    """
+
+
+def main(args: list[str] | None = None) -> Any:
+    """Run the command line; returns nothing and exits with the code the error tree names."""
+    try:
+        trainwright_group.main(args=args, prog_name="trainwright", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except TrainwrightError as error:
+        click.echo(f"error: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+        sys.exit(error.exit_code)

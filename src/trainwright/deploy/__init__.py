@@ -1,0 +1,1 @@
+"""Files for Docker, Kubernetes, Slurm and SkyPilot; touches nothing."""

@@ -1,0 +1,96 @@
+"""One accelerator or CPU, as its datasheet or a probe describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+DTYPES = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "fp4", "int8", "int4")
+"""Every number format that a peak rate may be given for."""
+
+DeviceKind = Literal["gpu", "tpu", "npu", "cpu"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saturation:
+    """A share of a peak that grows with size and levels off: best * x / (x + half).
+
+    >>> Saturation(best=0.9, half=1e6).share(1e6)
+    0.45
+    """
+
+    best: float
+    half: float
+
+    def share(self, size: float) -> float:
+        """The share reached at this size; works on arrays too."""
+        return self.best * size / (size + self.half)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatmulCurve:
+    """What share of the peak a product (m, k) x (k, n) reaches.
+
+    share = best * m/(m + half_m) * n/(n + half_n) * k/(k + half_k), then divided by what padding to
+    whole tiles and whole waves of tiles over the units costs (``tile_m`` x ``tile_n`` on ``n_units``).
+    ``half`` 0 and tile 1 switch a factor off. See cost/matmul.py, which evaluates it.
+    """
+
+    best: float
+    half_m: float = 0.0
+    half_n: float = 0.0
+    half_k: float = 0.0
+    tile_m: int = 1
+    tile_n: int = 1
+    n_units: int = 1
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Efficiency:
+    """What shares of its datasheet a device really reaches, by kind of work.
+
+    ``matmul``: by dtype. ``attention``: share of the matmul peak in a fused attention kernel, over FLOP,
+    forward and backward. ``stream``: share of the memory bandwidth, over bytes touched.
+    ``transcendental_per_s``: exp, tanh, erf and the like, elements per second (None: free behind memory).
+    """
+
+    matmul: Mapping[str, MatmulCurve]
+    attention_forward: Saturation
+    attention_backward: Saturation
+    stream: Saturation
+    transcendental_per_s: float | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One device: a GPU, a TPU chip, or the share of a CPU that one process gets.
+
+    ``flop_per_s`` is the dense peak by dtype (see DTYPES), accumulating as PyTorch does (fp16 and bf16
+    in fp32); a dtype that is absent is not supported. ``launch_s`` is the least time one kernel takes.
+    """
+
+    name: str
+    vendor: str
+    architecture: str
+    kind: DeviceKind
+    memory_bytes: float
+    memory_bytes_per_s: float
+    flop_per_s: Mapping[str, float]
+    efficiency: Efficiency
+    source: str
+    year: int | None = None
+    form_factor: str | None = None
+    n_units: int | None = None
+    n_cores: int | None = None
+    n_threads: int = 1
+    boost_clock_hz: float | None = None
+    cache_bytes: float | None = None
+    power_w: float | None = None
+    link: str | None = None
+    host_link: str | None = None
+    launch_s: float = 0.0
+    notes: str = ""
+    vector_flop_per_s: Mapping[str, float] = field(default_factory=dict)

@@ -1,0 +1,109 @@
+"""What is to be done: a model, data, a batch, a stopping rule. Parsed from TOML in jobs/parse.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from trainwright.jobs.strategy import Precision
+
+Objective = Literal["pretrain", "finetune", "lora", "distill", "serve"]
+OptimizerName = Literal["sgd", "adam", "adamw", "adamw8bit", "adafactor", "muon"]
+ScheduleName = Literal["constant", "cosine", "linear"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerSettings:
+    """The optimizer and its constants; ``clip_norm`` None: gradients are not clipped."""
+
+    name: OptimizerName = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.95
+    momentum: float = 0.9
+    clip_norm: float | None = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateSchedule:
+    """How the learning rate moves: linear warm-up over a share of the steps, then a shape down to a floor."""
+
+    name: ScheduleName = "cosine"
+    warmup_share: float = 0.05
+    final_share: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopping:
+    """When to stop: after so many steps or tokens, or when held-out loss stops improving for ``patience`` checks."""
+
+    steps: int | None = None
+    tokens: float | None = None
+    patience: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextData:
+    """Text to learn from: ``builtin`` names data that Python or a dependency carries; else files or folders."""
+
+    builtin: str | None = None
+    paths: tuple[Path, ...] = ()
+    tokenizer: Literal["bytes", "bpe"] | Path = "bpe"
+    vocabulary: int = 1024
+    held_out_share: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelChoice:
+    """Which model: exactly one of a preset name, a Hugging Face folder or config, a shape, or code to capture."""
+
+    preset: str | None = None
+    huggingface: Path | None = None
+    function: str | None = None
+    shape: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What the cost model needs of a job: sizes and the optimizer, no data and no folders."""
+
+    global_batch: int
+    seq: int
+    optimizer: OptimizerName = "adamw"
+    objective: Objective = "pretrain"
+    clip: bool = True
+    lora_rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One training job. ``precision`` None lets the planner choose."""
+
+    name: str
+    model: ModelChoice
+    data: TextData
+    global_batch: int
+    seq: int
+    stopping: Stopping
+    objective: Objective = "pretrain"
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    schedule: RateSchedule = field(default_factory=RateSchedule)
+    precision: Precision | None = None
+    seed: int = 0
+    output: Path = Path("runs")
+    evaluate_every: int | None = None
+    checkpoint_every: int | None = None
+    keep_checkpoints: int = 2
+
+    @property
+    def workload(self) -> Workload:
+        """The part of the job that the cost model prices."""
+        return Workload(
+            global_batch=self.global_batch,
+            seq=self.seq,
+            optimizer=self.optimizer.name,
+            objective=self.objective,
+            clip=self.optimizer.clip_norm is not None,
+        )

@@ -1,0 +1,61 @@
+"""How one training step is divided among devices.
+
+Stands in ``jobs``, not in ``plan`` as first drawn, because ``cost`` prices it and stands above ``plan``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Count = int | NDArray[np.int64]
+"""A degree or a batch: one number, or an array where the strategy is a table of candidates."""
+
+Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp8"]
+Recompute = Literal["none", "selective", "full"]
+Schedule = Literal["gpipe", "1f1b", "interleaved", "zero_bubble"]
+Offload = Literal["none", "optimizer", "parameters"]
+Axis = Literal["tp", "cp", "ep", "dp", "pp"]
+
+PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "bf16", "fp16", "fp8")
+RECOMPUTES: tuple[Recompute, ...] = ("none", "selective", "full")
+SCHEDULES: tuple[Schedule, ...] = ("gpipe", "1f1b", "interleaved", "zero_bubble")
+OFFLOADS: tuple[Offload, ...] = ("none", "optimizer", "parameters")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strategy:
+    """One strategy, or a table of them: counts may be arrays of one length, choices are shared by the table.
+
+    ``dp`` counts every data-parallel replica; with ``zero_stage`` > 0 states are sharded over ``shard`` of them
+    (None: all; less is HSDP). ``ep`` ranks lie inside ``dp`` (and ``cp``). ``recompute_every`` k recomputes every
+    k-th block only. ``order`` lists the axes from the fastest network outwards. ``stages`` gives uneven blocks per
+    pipeline stage. Gradient accumulation follows from the global batch: global_batch / (dp * micro_batch).
+    """
+
+    dp: Count = 1
+    tp: Count = 1
+    cp: Count = 1
+    pp: Count = 1
+    ep: Count = 1
+    micro_batch: Count = 1
+    zero_stage: int = 0
+    shard: Count | None = None
+    sequence_parallel: bool = False
+    cp_kind: Literal["ring", "all_to_all"] = "ring"
+    schedule: Schedule = "1f1b"
+    virtual_stages: Count = 1
+    stages: tuple[int, ...] | None = None
+    recompute: Recompute = "none"
+    recompute_every: int = 1
+    precision: Precision = "bf16"
+    offload: Offload = "none"
+    order: tuple[Axis, ...] = ("tp", "cp", "ep", "dp", "pp")
+
+    @property
+    def n_devices(self) -> Count:
+        """Devices the strategy uses; ep lies inside dp and adds none."""
+        return self.dp * self.tp * self.cp * self.pp

@@ -1,0 +1,193 @@
+"""A model as repeated blocks of ops: what each costs, keeps for backward, and how it splits.
+
+Named families, a Hugging Face config and ``capture`` all make the same ``ModelSpec``; ``cost`` prices it.
+Sizes are for one micro-batch of ``batch`` samples of ``seq`` tokens (positions, patches, pixels), and
+every method works on floats and NumPy arrays alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Split = Literal["none", "column", "row", "heads", "vocabulary", "expert"]
+"""How tensor (or expert) parallelism divides an op.
+
+``column``: outputs (n) divided; ``row``: inputs (k) divided, followed by a reduction; ``heads``: attention
+heads divided; ``vocabulary``: rows of the embedding or columns of the head divided; ``expert``: whole
+experts divided over ep, and columns over tp; ``none``: replicated over tp, divided over tokens when
+sequence parallel.
+"""
+
+SavedDtype = Literal["compute", "fp32", "int64", "bool"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How an amount grows: fixed + batch * (sample + token * seq + pair * seq^2).
+
+    >>> Size(token=2.0).at(3.0, 10.0)
+    60.0
+    """
+
+    fixed: float = 0.0
+    sample: float = 0.0
+    token: float = 0.0
+    pair: float = 0.0
+
+    def at(self, batch: float, seq: float) -> float:
+        """The amount for one micro-batch."""
+        return self.fixed + batch * (self.sample + self.token * seq + self.pair * seq * seq)
+
+    def times(self, factor: float) -> Size:
+        """Every term multiplied."""
+        return Size(
+            fixed=self.fixed * factor,
+            sample=self.sample * factor,
+            token=self.token * factor,
+            pair=self.pair * factor,
+        )
+
+
+PER_TOKEN = Size(token=1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """A tensor kept from forward to backward: elements, their dtype, and whether tp divides it."""
+
+    elements: Size
+    dtype: SavedDtype = "compute"
+    split: Split = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Op:
+    """The abstract op: a name, parameters, saved tensors, and how it divides. Final kinds are below.
+
+    ``n_kernels`` is how many kernels eager PyTorch launches for the forward; ``n_parameters`` counts weights and
+    biases once, ``trainable`` says whether they get gradients. ``frozen_input`` is True where no gradient flows to the
+    input (the first op of a model), so backward is shorter.
+    """
+
+    name: str
+    n_parameters: int = 0
+    saved: tuple[Saved, ...] = ()
+    split: Split = "none"
+    n_kernels: int = 1
+    trainable: bool = True
+    frozen_input: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matmul(Op):
+    """(rows, k) x (k, n), done ``count`` times side by side; convolutions come here as their matmul.
+
+    With experts, each token goes through ``experts_per_token`` of ``n_experts`` weights. FLOP = 2 rows k n count.
+    """
+
+    rows: Size
+    n: int
+    k: int
+    count: int = 1
+    n_experts: int = 1
+    experts_per_token: int = 1
+    is_convolution: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention(Op):
+    """softmax(q k^T) v over ``n_heads`` heads. FLOP = 2 * q_len * kv_len * n_heads * (qk_dim + v_dim) a sample.
+
+    ``queries`` and ``keys`` are positions per sample as Size with batch 1 (self-attention: PER_TOKEN both);
+    ``window`` limits how far back a query looks; ``causal`` kernels skip half.
+    """
+
+    n_heads: int
+    n_kv_heads: int
+    qk_dim: int
+    v_dim: int
+    queries: Size = PER_TOKEN
+    keys: Size = PER_TOKEN
+    causal: bool = True
+    window: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pointwise(Op):
+    """Norms, activations, residual adds, rotary, dropout, pooling: limited by memory, not arithmetic.
+
+    For each of ``elements``: reads and writes in the compute dtype, forward and backward, and how many are
+    transcendental (exp, tanh, erf, rsqrt per element).
+    """
+
+    elements: Size
+    reads: float = 1.0
+    writes: float = 1.0
+    backward_reads: float = 2.0
+    backward_writes: float = 1.0
+    backward_kernels: int = 1
+    transcendental: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup(Op):
+    """An embedding: ``rows`` rows of ``width`` gathered from a table of ``n_entries``."""
+
+    rows: Size
+    width: int
+    n_entries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossEntropy(Op):
+    """log-softmax and the loss over ``n_classes`` for each of ``rows``."""
+
+    rows: Size
+    n_classes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Ops done in order, ``repeats`` times in a row; a pipeline may cut between repeats.
+
+    ``boundary`` is what flows to the next block (elements per micro-batch); recomputation keeps only that.
+    """
+
+    name: str
+    ops: tuple[Op, ...]
+    boundary: Size
+    repeats: int = 1
+
+    @property
+    def n_parameters(self) -> int:
+        """Parameters of one repeat."""
+        return sum(op.n_parameters for op in self.ops)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """A whole model: blocks in order, from the input to the loss.
+
+    ``n_tied_parameters`` are counted in two ops but exist once (a head that shares the embedding).
+    ``seq`` is the model's own sequence length, image positions or maximum; ``unit`` names what one sample is.
+    """
+
+    name: str
+    family: str
+    blocks: tuple[Block, ...]
+    source: str
+    max_seq: int
+    unit: Literal["tokens", "images", "graphs", "samples"] = "tokens"
+    n_tied_parameters: int = 0
+    unknown_flop_share: float = 0.0
+
+    @property
+    def n_parameters(self) -> int:
+        """Distinct parameters."""
+        return sum(block.n_parameters * block.repeats for block in self.blocks) - self.n_tied_parameters
+
+    @property
+    def n_blocks(self) -> int:
+        """Repeated blocks in all, ends included."""
+        return sum(block.repeats for block in self.blocks)

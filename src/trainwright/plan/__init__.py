@@ -1,0 +1,1 @@
+"""Every legal way to split the job, costed, ranked and explained."""

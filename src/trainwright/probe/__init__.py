@@ -1,0 +1,1 @@
+"""This machine to a Device and its Links (torch)."""

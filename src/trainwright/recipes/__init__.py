@@ -1,0 +1,1 @@
+"""One file a method, one line in the table (torch)."""

@@ -1,0 +1,1 @@
+"""Flat, versioned files between the stages; they know nobody."""

@@ -1,0 +1,1 @@
+"""Plan beside run: text, JSON and HTML."""

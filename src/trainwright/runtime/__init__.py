@@ -1,0 +1,1 @@
+"""A Strategy to processes, meshes, shards and checkpoints on torch.distributed (torch)."""

@@ -1,0 +1,1 @@
+"""The model behind HTTP (torch in engine.py only)."""

@@ -1,0 +1,1 @@
+"""The loop, the optimizer and the rates (torch)."""
