@@ -1,0 +1,73 @@
+"""run.json: what happened, measured; written when a run ends, however it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trainwright
+from trainwright.records.store import from_fields, read_record, write_record
+
+SCHEMA_VERSION = 1
+FILE_NAME = "run.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Held-out loss (nats per token) and perplexity after ``step`` steps."""
+
+    step: int
+    loss: float
+    perplexity: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """One run, possibly resumed: measured medians to lay beside the plan.
+
+    ``status``: finished, interrupted, preempted or failed. ``time``: median seconds of a step by part (forward,
+    backward, optimizer, communication, data, other), adding up to the median ``step_s`` nearly. ``peak_bytes``: most
+    bytes live in torch's allocator during one step on the fullest rank; ``resident_bytes``: most resident memory of a
+    process, by rank. ``measured_steps``: how many steps the medians stand on (the first ones are left out).
+    """
+
+    status: str
+    steps: int
+    tokens: int
+    seconds: float
+    step_s: float
+    time: dict[str, float]
+    measured_steps: int
+    tokens_per_s: float
+    peak_bytes: float | None = None
+    resident_bytes: tuple[float, ...] = ()
+    first_loss: float | None = None
+    last_loss: float | None = None
+    evaluations: tuple[Evaluation, ...] = ()
+    prompt: str = ""
+    sample: str = ""
+    n_parameters: int = 0
+    resumed_from: int | None = None
+    notes: tuple[str, ...] = ()
+    environment: dict[str, Any] = field(default_factory=dict)
+    finished: str = ""
+    trainwright: str = trainwright.__version__
+    schema_version: int = SCHEMA_VERSION
+
+
+def write_run(folder: Path, run: RunRecord) -> Path:
+    """Write run.json into the folder; returns its path."""
+    path = folder / FILE_NAME
+    write_record(path, "run", run)
+    return path
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read the run that the folder holds."""
+    path = folder / FILE_NAME
+    fields = read_record(path, "run", SCHEMA_VERSION)
+    evaluations = tuple(from_fields(path, Evaluation, e) for e in fields.pop("evaluations", ()))
+    tuples = {key: tuple(fields.pop(key, ())) for key in ("resident_bytes", "notes")}
+    run: RunRecord = from_fields(path, RunRecord, {**fields, **tuples, "evaluations": evaluations})
+    return run
