@@ -1,0 +1,169 @@
+"""Every key a job file may have: where it stands, what values it takes, what it means.
+
+The parser, the error messages and the docs page all read this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from trainwright.errors import InvalidInputError, nearest
+from trainwright.jobs.job import Objective, OptimizerName, ScheduleName
+from trainwright.jobs.strategy import PRECISIONS
+from trainwright.units import parse_count
+
+Reader = Callable[[Any], Any]
+"""Turns a TOML value into ours, or raises ValueError saying what is allowed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One key: its table ("" is the top of the file), its name, how to read it, and a line for the docs."""
+
+    table: str
+    name: str
+    read: Reader
+    meaning: str
+
+    @property
+    def dotted(self) -> str:
+        """The key as a user would say it."""
+        return f"{self.table}.{self.name}" if self.table else self.name
+
+
+def integer(least: int = 1) -> Reader:
+    """A whole number of at least ``least``; text such as 10k or 2M is read too."""
+
+    def read(value: Any) -> int:
+        number = _count(value) if isinstance(value, str) else value
+        if isinstance(number, bool) or not isinstance(number, int | float) or number != int(number) or number < least:
+            raise ValueError(f"must be a whole number of at least {least}")
+        return int(number)
+
+    return read
+
+
+def _count(text: str) -> float:
+    try:
+        return parse_count(text)
+    except InvalidInputError as error:
+        raise ValueError(f"must be a number; {error.hint}") from None
+
+
+def real(least: float = 0.0, most: float = float("inf"), *, open_below: bool = False) -> Reader:
+    """A number in a range; with ``open_below`` the least itself is not allowed."""
+
+    def read(value: Any) -> float:
+        allowed = f"a number {'above' if open_below else 'of at least'} {least:g}"
+        allowed += f" and at most {most:g}" if most != float("inf") else ""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"must be {allowed}, without quotes")
+        if not least <= value <= most or (open_below and value == least):
+            raise ValueError(f"must be {allowed}")
+        return float(value)
+
+    return read
+
+
+def choice(*allowed: str) -> Reader:
+    """One of a few words."""
+
+    def read(value: Any) -> str:
+        if value not in allowed:
+            near = nearest(str(value), allowed, n=1)
+            raise ValueError(f"must be one of {', '.join(allowed)}" + (f"; did you mean {near[0]}?" if near else ""))
+        return str(value)
+
+    return read
+
+
+def text(value: Any) -> str:
+    """Any text that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("must be text in quotes")
+    return value
+
+
+def boolean(value: Any) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def paths(value: Any) -> tuple[Path, ...]:
+    """A file or folder, or a list of them; whether they exist is checked when they are read."""
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not values or not all(isinstance(v, str) and v for v in values):
+        raise ValueError("must be a path in quotes or a list of them")
+    return tuple(Path(v).expanduser() for v in values)
+
+
+def one_path(value: Any) -> Path:
+    """One file or folder."""
+    return paths(text(value))[0]
+
+
+def tokenizer(value: Any) -> str | Path:
+    """``bytes``, ``bpe`` (trained on the job's own text), or the path of a tokenizer.json."""
+    word = text(value)
+    if word in ("bytes", "bpe"):
+        return word
+    if not word.endswith(".json"):
+        raise ValueError("must be bytes, bpe, or the path of a tokenizer.json")
+    return Path(word).expanduser()
+
+
+def clip(value: Any) -> float | None:
+    """A positive norm, or false for no clipping."""
+    return None if value is False else real(0.0, open_below=True)(value)
+
+
+SHAPE = {
+    "layers": integer(), "hidden": integer(), "heads": integer(), "kv_heads": integer(), "ffn": integer(),
+    "head_dim": integer(), "rope_theta": real(open_below=True), "tied": boolean,
+}  # fmt: skip
+SHAPE_MEANINGS = {
+    "layers": "decoder blocks", "hidden": "width", "heads": "attention heads",
+    "kv_heads": "key and value heads (default: heads)", "ffn": "width inside the gated MLP (default: 8/3 hidden)",
+    "head_dim": "width of one head (default: hidden / heads)", "rope_theta": "rotary base (default: 10000)",
+    "tied": "whether the head shares the embedding (default: true)",
+}  # fmt: skip
+
+KEYS = (
+    Key(table="", name="name", read=text, meaning="names the run folder"),
+    Key(table="model", name="preset", read=text, meaning="a name from `trainwright models`"),
+    Key(table="model", name="huggingface", read=one_path, meaning="a folder or config.json on disk"),
+    Key(table="model", name="function", read=text, meaning="file.py:function that returns an nn.Module"),
+    *(Key(table="model", name=name, read=read, meaning=SHAPE_MEANINGS[name]) for name, read in SHAPE.items()),
+    Key(table="data", name="builtin", read=choice("python-reference"), meaning="text that Python itself carries"),
+    Key(table="data", name="text", read=paths, meaning="text files or folders of them, UTF-8"),
+    Key(table="data", name="tokenizer", read=tokenizer, meaning="bytes, bpe, or a tokenizer.json (default: bpe)"),
+    Key(table="data", name="vocabulary", read=integer(2), meaning="BPE tokens to train (default: 1024)"),
+    Key(table="data", name="held_out_share", read=real(0.0, 0.5, open_below=True), meaning="kept aside (default: 0.1)"),
+    Key(table="training", name="objective", read=choice(*get_args(Objective)), meaning="default: pretrain"),
+    Key(table="training", name="global_batch", read=integer(), meaning="sequences in one optimizer step"),
+    Key(table="training", name="sequence", read=integer(2), meaning="tokens in one sequence"),
+    Key(table="training", name="steps", read=integer(), meaning="stop after so many steps"),
+    Key(table="training", name="tokens", read=integer(), meaning='stop after so many tokens, as in "10M"'),
+    Key(table="training", name="patience", read=integer(), meaning="stop after so many checks without improvement"),
+    Key(table="training", name="precision", read=choice(*PRECISIONS), meaning="default: the planner chooses"),
+    Key(table="training", name="seed", read=integer(0), meaning="default: 0"),
+    Key(table="optimizer", name="name", read=choice(*get_args(OptimizerName)), meaning="default: adamw"),
+    Key(table="optimizer", name="learning_rate", read=real(open_below=True), meaning="the peak (default: 0.001)"),
+    Key(table="optimizer", name="weight_decay", read=real(), meaning="default: 0.1"),
+    Key(table="optimizer", name="beta1", read=real(0.0, 0.9999), meaning="default: 0.9"),
+    Key(table="optimizer", name="beta2", read=real(0.0, 0.99999), meaning="default: 0.95"),
+    Key(table="optimizer", name="momentum", read=real(0.0, 0.9999), meaning="for sgd (default: 0.9)"),
+    Key(table="optimizer", name="clip_norm", read=clip, meaning="gradient norm limit, or false (default: 1)"),
+    Key(table="schedule", name="name", read=choice(*get_args(ScheduleName)), meaning="default: cosine"),
+    Key(table="schedule", name="warmup_share", read=real(0.0, 1.0), meaning="share of steps (default: 0.05)"),
+    Key(table="schedule", name="final_share", read=real(0.0, 1.0), meaning="of the peak, at the end (default: 0.1)"),
+    Key(table="output", name="folder", read=one_path, meaning="where run folders go (default: runs)"),
+    Key(table="output", name="evaluate_every", read=integer(), meaning="steps between held-out checks"),
+    Key(table="output", name="checkpoint_every", read=integer(), meaning="steps between checkpoints"),
+    Key(table="output", name="keep_checkpoints", read=integer(), meaning="how many stay (default: 2)"),
+)

@@ -1,0 +1,187 @@
+"""A job file to a Job: every problem found, each with its line, reported together."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from trainwright.errors import InvalidInputError, nearest
+from trainwright.jobs.job import Job, ModelChoice, OptimizerSettings, RateSchedule, Stopping, TextData
+from trainwright.jobs.keys import KEYS, SHAPE
+
+EXAMPLE = "example.toml"
+_MODEL_WAYS = ("preset", "huggingface", "function")
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A file being read: its text for line numbers, the values found good, the problems so far."""
+
+    path: str
+    text: str
+    values: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def complain(self, dotted: str, message: str) -> None:
+        line = _line_of(self.text, dotted)
+        where = f"{self.path}:{line}" if line else self.path
+        self.problems.append(f"{where}: {message}")
+
+
+def example_job() -> Job:
+    """The built-in example: a small language model on the Python language reference."""
+    text = resources.files("trainwright.jobs").joinpath("data", EXAMPLE).read_text(encoding="utf-8")
+    return parse_job(text, EXAMPLE)
+
+
+def load_job(path: Path) -> Job:
+    """Read and check a job file.
+
+    Raises InvalidInputError with one line for each problem: the line, the value, what is allowed, the nearest key.
+    Paths in the file are relative to the file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InvalidInputError(
+            f"there is no job file {path}", hint="`trainwright train` alone runs an example"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"cannot read {path}: {error}", hint="a job file is TOML text in UTF-8") from error
+    return parse_job(text, str(path), base=path.parent)
+
+
+def parse_job(text: str, path: str, base: Path | None = None) -> Job:
+    """Check the text of a job file and build the Job."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInputError(
+            f"{path} is not TOML: {error}", hint='texts need quotes, as in name = "my-run"'
+        ) from None
+    reading = _Reading(path=path, text=text)
+    _read_values(reading, tables)
+    _check_together(reading)
+    if reading.problems:
+        n = len(reading.problems)
+        listed = "\n  ".join(reading.problems)
+        raise InvalidInputError(
+            f"{n} problem{'s' if n > 1 else ''} in the job file:\n  {listed}", hint="docs/job-file.md lists every key"
+        )
+    return _build(reading.values, base or Path())
+
+
+def _read_values(reading: _Reading, tables: dict[str, Any]) -> None:
+    known = {key.dotted: key for key in KEYS}
+    for dotted, value in _flatten(tables):
+        if dotted not in known:
+            _complain_unknown(reading, dotted, list(known))
+            continue
+        try:
+            reading.values[dotted] = known[dotted].read(value)
+        except ValueError as error:
+            reading.complain(dotted, f"{dotted} = {value!r} {error}")
+
+
+def _flatten(tables: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in tables.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", v) for inner, v in value.items())
+        else:
+            yield name, value
+
+
+def _complain_unknown(reading: _Reading, dotted: str, known: list[str]) -> None:
+    table, _, name = dotted.rpartition(".")
+    siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == table]
+    elsewhere = [k for k in known if k.rpartition(".")[2] == name]
+    near = elsewhere or [f"{table}.{n}" if table else n for n in nearest(name, siblings, n=1)]
+    near = near or nearest(dotted, known, n=1)
+    reading.complain(dotted, f"unknown key {dotted}" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def _check_together(reading: _Reading) -> None:
+    values = reading.values
+    wrong = " ".join(reading.problems)
+    for needed in ("training.global_batch", "training.sequence"):
+        if needed not in values and needed not in wrong:
+            reading.complain("training", f"{needed} is missing")
+    if not any(f"training.{way}" in values or f"training.{way}" in wrong for way in ("steps", "tokens", "patience")):
+        reading.complain("training", "no stopping rule: give training.steps, training.tokens or training.patience")
+    ways = [way for way in _MODEL_WAYS if f"model.{way}" in values]
+    shape = [name for name in SHAPE if f"model.{name}" in values]
+    if len(ways) + bool(shape) != 1 and "model." not in wrong:
+        given = ", ".join(ways + shape) or "nothing"
+        reading.complain("model", f"[model] needs a preset, huggingface, function or a shape, and has {given}")
+    if shape:
+        _check_shape(reading)
+    if ("data.text" in values) == ("data.builtin" in values) and "data." not in wrong:
+        reading.complain("data", "[data] needs either text (files or folders) or builtin")
+
+
+def _check_shape(reading: _Reading) -> None:
+    shape = {name: reading.values.get(f"model.{name}") for name in SHAPE}
+    missing = [name for name in ("layers", "hidden", "heads") if shape[name] is None]
+    if missing and not any(f"model.{name}" in " ".join(reading.problems) for name in missing):
+        reading.complain("model", f"a model shape needs {', '.join(missing)} too")
+    hidden, heads, kv_heads = shape["hidden"], shape["heads"], shape["kv_heads"]
+    if hidden and heads and hidden % heads and not shape["head_dim"]:
+        fitting = min((h for h in range(1, hidden + 1) if hidden % h == 0), key=lambda h: abs(h - heads))
+        reading.complain("model.heads", f"model.hidden {hidden} does not divide into {heads} heads; {fitting} would")
+    if heads and kv_heads and heads % kv_heads:
+        reading.complain("model.kv_heads", f"model.heads {heads} is not a multiple of kv_heads {kv_heads}")
+
+
+def _build(values: dict[str, Any], base: Path) -> Job:
+    def section(table: str, *names: str) -> dict[str, Any]:
+        return {name: values[f"{table}.{name}"] for name in names if f"{table}.{name}" in values}
+
+    shape = section("model", *SHAPE)
+    model = ModelChoice(shape=shape or None, **section("model", *_MODEL_WAYS))
+    data = section("data", "builtin", "tokenizer", "vocabulary", "held_out_share")
+    if isinstance(data.get("tokenizer"), Path):
+        data["tokenizer"] = base / data["tokenizer"]
+    paths = tuple(base / path for path in values.get("data.text", ()))
+    return Job(
+        name=values.get("name", "job"),
+        model=_anchored(model, base),
+        data=TextData(paths=paths, **data),
+        global_batch=values["training.global_batch"],
+        seq=values["training.sequence"],
+        stopping=Stopping(**section("training", "steps", "tokens", "patience")),
+        optimizer=OptimizerSettings(**section("optimizer", *OptimizerSettings.__dataclass_fields__)),
+        schedule=RateSchedule(**section("schedule", *RateSchedule.__dataclass_fields__)),
+        output=values.get("output.folder", Path("runs")),
+        **section("training", "objective", "precision", "seed"),
+        **section("output", "evaluate_every", "checkpoint_every", "keep_checkpoints"),
+    )
+
+
+def _anchored(model: ModelChoice, base: Path) -> ModelChoice:
+    if model.huggingface is None:
+        return model
+    return ModelChoice(huggingface=base / model.huggingface)
+
+
+def _line_of(text: str, dotted: str) -> int | None:
+    """The line where a dotted key (or a table) stands; None when it does not."""
+    table, _, name = dotted.rpartition(".")
+    current = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[([^\]]+)\]", line):
+            current = header[1].strip()
+            if current == dotted:
+                return number
+        elif (key := re.match(r"\s*([\w.\"-]+)\s*=", line)) and _same(current, key[1], table, name):
+            return number
+    return None
+
+
+def _same(current: str, key: str, table: str, name: str) -> bool:
+    full = f"{current}.{key}" if current else key
+    return full.replace('"', "") == (f"{table}.{name}" if table else name)

@@ -1,0 +1,42 @@
+"""A Job as plain JSON values, and back: what plan.json carries."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from trainwright.jobs.job import Job, ModelChoice, OptimizerSettings, RateSchedule, Stopping, TextData
+
+
+def job_to_dict(job: Job) -> dict[str, Any]:
+    """The job with paths as absolute text, so that the plan runs from any folder."""
+    plain: dict[str, Any] = _plain(asdict(job))
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return str(value.absolute()) if isinstance(value, Path) else value
+
+
+def job_from_dict(plain: dict[str, Any]) -> Job:
+    """The Job that job_to_dict wrote."""
+    data = dict(plain["data"])
+    tokenizer = data["tokenizer"] if data["tokenizer"] in ("bytes", "bpe") else Path(data["tokenizer"])
+    model = dict(plain["model"])
+    model["huggingface"] = Path(model["huggingface"]) if model["huggingface"] else None
+    return Job(
+        **{
+            **plain,
+            "model": ModelChoice(**model),
+            "data": TextData(**{**data, "tokenizer": tokenizer, "paths": tuple(Path(p) for p in data["paths"])}),
+            "stopping": Stopping(**plain["stopping"]),
+            "optimizer": OptimizerSettings(**plain["optimizer"]),
+            "schedule": RateSchedule(**plain["schedule"]),
+            "output": Path(plain["output"]),
+        }
+    )
