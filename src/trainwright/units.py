@@ -8,8 +8,15 @@ needed: GB is not GiB, and a bit is not a byte.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trainwright.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Number: TypeAlias = "float | NDArray[Any]"
+"""One figure in base units, or an array of them: every formula takes either."""
 
 _DECIMAL = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 _BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50}

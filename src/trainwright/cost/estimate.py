@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-Number = float | NDArray[np.float64]
-"""One candidate's figure, or an array of them."""
+from trainwright.units import Number as Number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

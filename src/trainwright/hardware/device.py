@@ -6,8 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from trainwright.units import Number
+
 DTYPES = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "fp4", "int8", "int4")
 """Every number format that a peak rate may be given for."""
+
+DTYPE_BYTES: Mapping[str, float] = {
+    "fp64": 8.0, "fp32": 4.0, "tf32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "fp4": 0.5, "int8": 1.0, "int4": 0.5,
+}  # fmt: skip
+"""Bytes of one number in memory, by format (tf32 is stored as fp32)."""
 
 DeviceKind = Literal["gpu", "tpu", "npu", "cpu"]
 
@@ -23,7 +30,7 @@ class Saturation:
     best: float
     half: float
 
-    def share(self, size: float) -> float:
+    def share(self, size: Number) -> Number:
         """The share reached at this size; works on arrays too."""
         return self.best * size / (size + self.half)
 
@@ -54,6 +61,7 @@ class Efficiency:
     ``matmul``: by dtype. ``attention``: share of the matmul peak in a fused attention kernel, over FLOP,
     forward and backward. ``stream``: share of the memory bandwidth, over bytes touched.
     ``transcendental_per_s``: exp, tanh, erf and the like, elements per second (None: free behind memory).
+    ``stream_points``: (working set in bytes, bytes per second) as measured, caches included; goes before ``stream``.
     """
 
     matmul: Mapping[str, MatmulCurve]
@@ -61,6 +69,7 @@ class Efficiency:
     attention_backward: Saturation
     stream: Saturation
     transcendental_per_s: float | None = None
+    stream_points: tuple[tuple[float, float], ...] = ()
     source: str = ""
 
 

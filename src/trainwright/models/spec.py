@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from trainwright.units import Number
+
 Split = Literal["none", "column", "row", "heads", "vocabulary", "expert"]
 """How tensor (or expert) parallelism divides an op.
 
@@ -35,7 +37,7 @@ class Size:
     token: float = 0.0
     pair: float = 0.0
 
-    def at(self, batch: float, seq: float) -> float:
+    def at(self, batch: Number, seq: Number) -> Number:
         """The amount for one micro-batch."""
         return self.fixed + batch * (self.sample + self.token * seq + self.pair * seq * seq)
 

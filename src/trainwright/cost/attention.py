@@ -1,0 +1,96 @@
+"""Seconds of softmax(q k^T) v: one fused kernel, or plain matrix products around a softmax in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from trainwright.cost.matmul import Product, matmul_s, peak_flop_per_s
+from trainwright.cost.pointwise import stream_s
+from trainwright.hardware.device import DTYPE_BYTES, Device, Saturation
+from trainwright.units import Number
+
+Kernel = Literal["fused", "plain"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionShape:
+    """``batch`` samples of ``queries`` against ``keys`` positions over ``n_heads`` heads. Counts may be arrays.
+
+    ``causal`` lets a fused kernel skip what is masked; ``window`` is how far back a query looks.
+    """
+
+    batch: Number
+    queries: Number
+    keys: Number
+    n_heads: Number
+    n_kv_heads: Number
+    qk_dim: float
+    v_dim: float
+    causal: bool = True
+    window: float | None = None
+
+    @property
+    def pairs(self) -> Number:
+        """Query-key pairs of one head and sample, masked ones included."""
+        return self.queries * self.keys
+
+    @property
+    def seen_share(self) -> Number:
+        """Share of the pairs that the mask leaves.
+
+        >>> AttentionShape(batch=1, queries=4.0, keys=4.0, n_heads=1, n_kv_heads=1, qk_dim=64, v_dim=64).seen_share
+        0.625
+        """
+        if self.window is None:
+            return (self.keys + 1.0) / (2.0 * self.keys) if self.causal else 1.0
+        reach = np.minimum(self.window, self.keys)
+        share: Number = reach * (self.keys - (reach - 1.0) / 2.0) / (self.keys * self.keys)
+        return share if self.causal else np.minimum(2.0 * share, 1.0)
+
+    @property
+    def flop(self) -> Number:
+        """FLOP of the forward with every pair counted: 2 pairs heads (qk_dim + v_dim)."""
+        return 2.0 * self.batch * self.n_heads * self.pairs * (self.qk_dim + self.v_dim)
+
+    @property
+    def elements(self) -> Number:
+        """Elements of q, k, v and the output."""
+        per_query = self.n_heads * (self.qk_dim + self.v_dim) * self.queries
+        return self.batch * (per_query + self.n_kv_heads * (self.qk_dim + self.v_dim) * self.keys)
+
+
+def fused_attention_s(shape: AttentionShape, dtype: str, device: Device, *, backward: bool = False) -> Number:
+    """Seconds of a fused kernel (FlashAttention, or what CPU SDPA does), which keeps no pairs in memory.
+
+    t = max(flop seen / (peak share(flop)), bytes / bandwidth, launch); backward does 2.5 times the FLOP.
+
+    Source: Dao, "FlashAttention-2", arXiv:2307.08691, section 3 (five products backward, two forward).
+    """
+    share: Saturation = device.efficiency.attention_backward if backward else device.efficiency.attention_forward
+    flop = shape.flop * shape.seen_share * (2.5 if backward else 1.0)
+    work_s = flop / (peak_flop_per_s(device, dtype) * share.share(flop))
+    touched = shape.elements * DTYPE_BYTES[dtype] * (3.0 if backward else 1.0)
+    return np.maximum(work_s, stream_s(touched, device))
+
+
+def plain_attention_s(shape: AttentionShape, dtype: str, device: Device, *, backward: bool = False) -> Number:
+    """Seconds of the unfused form: scores, scale and mask, softmax, weighted sum; every pair is computed.
+
+    The pairs pass through memory between the products: forward 6 times in the compute dtype (scale, mask and
+    softmax in one fused kernel would be 2), backward 4. Ignores dropout, which ops of its own count.
+    """
+    heads = shape.batch * shape.n_heads
+    scores = Product(m=shape.queries, n=shape.keys, k=shape.qk_dim, count=heads)
+    values = Product(m=shape.queries, n=shape.v_dim, k=shape.keys, count=heads)
+    passes = 4.0 if backward else 6.0
+    products: tuple[Product, ...] = (scores, values)
+    if backward:
+        products = tuple(half for p in products for half in (p.input_gradient, p.weight_gradient))
+    pairs = heads * shape.pairs
+    total: Number = stream_s(passes * pairs * DTYPE_BYTES[dtype], device, transcendental=0.0 if backward else pairs)
+    for product in products:
+        total = total + matmul_s(product, dtype, device)
+    return total

@@ -1,0 +1,169 @@
+"""Seconds of one collective, given where its ranks lie: ring, tree, in-network reduction, all-to-all, p2p.
+
+``message_bytes`` is what nccl-tests calls size: for all-reduce and broadcast the buffer each rank holds, for
+all-gather the gathered result, for reduce-scatter the input, for all-to-all what one rank sends in all (its own
+share included), for p2p the message.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainwright.hardware.cluster import NodeGroup
+from trainwright.hardware.link import Collective, Link, MeasuredCollective
+from trainwright.units import Number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Where the ranks of a communicator lie: ``ranks_per_node`` of its ``n_ranks`` share a node.
+
+    ``intra`` and ``inter`` are what one device gets inside a node and out of it. Counts may be arrays.
+    """
+
+    n_ranks: Number
+    ranks_per_node: Number
+    intra: Link
+    inter: Link
+
+    @property
+    def n_nodes(self) -> Number:
+        """Nodes the communicator touches."""
+        return np.ceil(self.n_ranks / self.ranks_per_node)
+
+
+def span(group: NodeGroup, n_ranks: Number, stride: Number = 1.0) -> Span:
+    """The span of a mesh axis of ``n_ranks`` whose neighbours are ``stride`` devices apart.
+
+    >>> from trainwright.hardware.link import Link
+    >>> nv, ib = Link(name="a", bytes_per_s=3e11, latency_s=1e-6, source=""), Link(name="b", bytes_per_s=2.5e10,
+    ...     latency_s=5e-6, source="")
+    >>> from types import SimpleNamespace
+    >>> node = SimpleNamespace(devices_per_node=8, intra=nv, inter=ib)
+    >>> [float(span(node, 16.0, stride).ranks_per_node) for stride in (1.0, 4.0, 8.0)]  # tp inside, dp outside
+    [8.0, 2.0, 1.0]
+    """
+    inside = np.clip(np.floor(group.devices_per_node / stride), 1.0, n_ranks)
+    return Span(n_ranks=n_ranks, ranks_per_node=inside, intra=group.intra, inter=group.inter)
+
+
+def collective_s(kind: Collective, message_bytes: Number, where: Span) -> Number:
+    """Seconds of one collective; 0 for a communicator of one rank.
+
+    A link with ``measured`` times of this collective answers from them; else the fastest of the algorithms below.
+    """
+    modelled: Number = {
+        "all_reduce": all_reduce_s,
+        "all_gather": ring_pass_s,
+        "reduce_scatter": ring_pass_s,
+        "all_to_all": all_to_all_s,
+        "broadcast": broadcast_s,
+        "p2p": p2p_s,
+    }[kind](message_bytes, where)
+    for link, applies in ((where.intra, where.n_nodes == 1), (where.inter, where.ranks_per_node == 1)):
+        for table in link.measured.get(kind, ()):
+            hit = np.logical_and(applies, where.n_ranks == table.n_ranks)
+            if np.any(hit):
+                modelled = np.where(hit, measured_s(table, message_bytes), modelled)
+    seconds: Number = np.where(np.asarray(where.n_ranks) > 1, modelled, 0.0)
+    return seconds
+
+
+def measured_s(table: MeasuredCollective, message_bytes: Number) -> Number:
+    """Measured seconds, interpolated in the logarithm of size and time; beyond the table at the last rate.
+
+    >>> table = MeasuredCollective(n_ranks=2, message_bytes=(1e3, 1e5), seconds=(1e-5, 1e-3))
+    >>> round(float(measured_s(table, 1e4)), 9), round(float(measured_s(table, 1e6)), 9)
+    (0.0001, 0.01)
+    """
+    sizes, seconds = np.array(table.message_bytes), np.array(table.seconds)
+    inside = np.exp(np.interp(np.log(np.maximum(message_bytes, 1.0)), np.log(sizes), np.log(seconds)))
+    seconds_at: Number = inside * np.maximum(message_bytes / sizes[-1], 1.0)
+    return seconds_at
+
+
+def all_reduce_s(message_bytes: Number, where: Span) -> Number:
+    """The fastest of ring, tree and (where the network can) in-network reduction."""
+    best = np.minimum(ring_all_reduce_s(message_bytes, where), tree_all_reduce_s(message_bytes, where))
+    if where.intra.in_network_reduction:
+        best = np.minimum(best, in_network_all_reduce_s(message_bytes, where))
+    return best
+
+
+def ring_all_reduce_s(message_bytes: Number, where: Span) -> Number:
+    """2 (n - 1) steps of message / n: a reduce-scatter, then an all-gather.
+
+    Source: Patarasuk and Yuan, J. Parallel Distrib. Comput. 69(2), 2009.
+    """
+    return 2.0 * ring_pass_s(message_bytes, where)
+
+
+def ring_pass_s(message_bytes: Number, where: Span) -> Number:
+    """Once around a ring (all-gather, reduce-scatter): (n - 1) steps of message / n.
+
+    t = steps inside * latency + steps between nodes * latency + (n - 1) / n (message + half) / bandwidth
+
+    The slowest edge paces the ring: inside the node, or the node's way out, which ``ranks_per_node`` ranks share
+    out among as many rings.
+    """
+    outside = np.where(where.n_nodes > 1, where.n_nodes, 0.0)
+    latency_s = (where.n_ranks - 1 - outside) * where.intra.latency_s + outside * where.inter.latency_s
+    share = (where.n_ranks - 1) / where.n_ranks
+    return np.maximum(latency_s, 0.0) + share * _transfer_s(message_bytes, where)
+
+
+def tree_all_reduce_s(message_bytes: Number, where: Span) -> Number:
+    """Up and down a double binary tree between nodes, a chain inside: fewer steps, as much traffic.
+
+    Source: Sanders, Speck and Traeff, "Two-tree algorithms", Parallel Computing 35(12), 2009; NCCL 2.4.
+    """
+    up = (where.ranks_per_node - 1) * where.intra.latency_s + np.log2(where.n_nodes) * where.inter.latency_s
+    return 2.0 * up + 2.0 * _transfer_s(message_bytes, where)
+
+
+def in_network_all_reduce_s(message_bytes: Number, where: Span) -> Number:
+    """The switch adds (NVLink SHARP): each rank sends and receives its buffer once; a tree between nodes."""
+    hops = 2.0 * where.intra.latency_s + 2.0 * np.log2(where.n_nodes) * where.inter.latency_s
+    inside = message_bytes / _rate(where.intra)
+    outside = 2.0 * message_bytes / (_rate(where.inter) * where.ranks_per_node)
+    return hops + np.where(where.n_nodes > 1, np.maximum(inside, outside), inside)
+
+
+def all_to_all_s(message_bytes: Number, where: Span) -> Number:
+    """Every rank sends message / n to every other: what stays in the node and what leaves go at once."""
+    each = message_bytes / where.n_ranks
+    inside_s = where.intra.latency_s + each * (where.ranks_per_node - 1) / _rate(where.intra)
+    leaving = where.n_ranks - where.ranks_per_node
+    outside_s = np.where(leaving > 0, where.inter.latency_s + each * leaving / _rate(where.inter), 0.0)
+    return np.maximum(inside_s, outside_s)
+
+
+def broadcast_s(message_bytes: Number, where: Span) -> Number:
+    """A pipelined tree: the depth in latencies, then the message once."""
+    depth = np.log2(where.ranks_per_node) * where.intra.latency_s + np.log2(where.n_nodes) * where.inter.latency_s
+    return depth + _transfer_s(message_bytes, where)
+
+
+def p2p_s(message_bytes: Number, where: Span) -> Number:
+    """One message to the next rank, over the network when any neighbours lie in different nodes."""
+    inside = where.intra.latency_s + (message_bytes + where.intra.half_bytes) / _rate(where.intra)
+    outside = where.inter.latency_s + (message_bytes + where.inter.half_bytes) / _rate(where.inter)
+    return np.where(where.n_nodes > 1, outside, inside)
+
+
+def _transfer_s(message_bytes: Number, where: Span) -> Number:
+    """Seconds of the message once over the slowest edge of a ring or tree over all ranks.
+
+    Between nodes every rank's port serves one of ``ranks_per_node`` rings, so the ring gets them all; a
+    communicator with one rank per node gets one port (and never NVLink speed).
+    """
+    inside = (message_bytes + where.intra.half_bytes) / _rate(where.intra)
+    outside = (message_bytes + where.inter.half_bytes) / (_rate(where.inter) * where.ranks_per_node)
+    slowest = np.where(where.ranks_per_node > 1, np.maximum(inside, outside), outside)
+    return np.where(where.n_nodes > 1, slowest, inside)
+
+
+def _rate(link: Link) -> float:
+    return link.bytes_per_s * link.efficiency

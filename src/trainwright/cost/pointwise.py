@@ -1,0 +1,43 @@
+"""Seconds of work that memory limits: norms, activations, copies, optimizer updates, embeddings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trainwright.hardware.device import Device
+from trainwright.units import Number
+
+
+def stream_s(
+    touched_bytes: Number, device: Device, *, transcendental: Number = 0.0, working_set_bytes: Number | None = None
+) -> Number:
+    """Seconds of one kernel that reads and writes ``touched_bytes`` and evaluates exp, tanh, ... so often.
+
+    t = max(bytes / (bandwidth share(bytes)), transcendental / rate, launch)
+
+    ``working_set_bytes`` (default: what is touched) decides which level of a CPU's caches serves it. On a GPU a
+    kernel takes at least ``launch_s``; on a CPU dispatch adds to the work, so the step counts it, not this.
+
+    >>> from trainwright.hardware.device import Efficiency, Saturation
+    >>> flat = Saturation(best=1.0, half=0.0)
+    >>> device = Device(name="d", vendor="v", architecture="a", kind="gpu", memory_bytes=8e9, memory_bytes_per_s=1e12,
+    ...     flop_per_s={}, source="example", launch_s=4e-6,
+    ...     efficiency=Efficiency(matmul={}, attention_forward=flat, attention_backward=flat, stream=flat))
+    >>> float(stream_s(1e9, device)), float(stream_s(1e3, device))  # 1 GB at 1 TB/s; a tiny kernel is its launch
+    (0.001, 4e-06)
+    """
+    rate = stream_bytes_per_s(device, touched_bytes if working_set_bytes is None else working_set_bytes)
+    work_s = touched_bytes / rate
+    if device.efficiency.transcendental_per_s is not None:
+        work_s = np.maximum(work_s, transcendental / device.efficiency.transcendental_per_s)
+    return work_s if device.kind == "cpu" else np.maximum(work_s, device.launch_s)
+
+
+def stream_bytes_per_s(device: Device, working_set_bytes: Number) -> Number:
+    """Bytes per second of a stream over this many bytes: measured by size where a probe did, else the curve."""
+    measured = device.efficiency.stream_points
+    if not measured:
+        return device.memory_bytes_per_s * device.efficiency.stream.share(working_set_bytes)
+    sizes, rates = np.array(measured).T
+    rate: Number = np.exp(np.interp(np.log(working_set_bytes), np.log(sizes), np.log(rates)))
+    return rate
