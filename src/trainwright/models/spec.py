@@ -3,6 +3,21 @@
 Named families, a Hugging Face config and ``capture`` all make the same ``ModelSpec``; ``cost`` prices it.
 Sizes are for one micro-batch of ``batch`` samples of ``seq`` tokens (positions, patches, pixels), and
 every method works on floats and NumPy arrays alike.
+
+A spec says what Hugging Face transformers, eager with SDPA attention, really runs and saves in training. Software
+that fuses more is told apart by the ops' names, which are the same in every family:
+
+    embedding  position_embedding  embedding_norm  embedding_dropout  rotary_tables  patches
+    attention_norm  qkv  qk_norm  rotary  attention  attention_out  attention_dropout  attention_residual
+    q_down  q_norm  q_up  kv_down  kv_norm  kv_up                             (latent attention)
+    cross_norm  cross_q  cross_kv  cross_attention  cross_out  cross_residual (encoder-decoder)
+    mlp_norm  mlp_in  activation  mlp_out  mlp_dropout  mlp_residual
+    router  dispatch  experts_in  experts_activation  experts_out  combine  shared_in  shared_activation  shared_out
+    final_norm  head  loss
+
+``qkv`` and ``mlp_in`` are one op each even where the model multiplies two or three weights apart; ``n_kernels`` tells
+how many. A saved tensor is declared once, by the first op that needs it again: a matmul declares its input unless an
+op before it already keeps that storage.
 """
 
 from __future__ import annotations
@@ -21,30 +36,37 @@ experts divided over ep, and columns over tp; ``none``: replicated over tp, divi
 sequence parallel.
 """
 
-SavedDtype = Literal["compute", "fp32", "int64", "bool"]
+SavedDtype = Literal["compute", "parameter", "fp32", "int64", "bool"]
+"""The dtype of a saved tensor. ``compute``: what matmuls run in. ``parameter``: what the parameters are held in while
+the step runs: fp32 under autocast, the compute dtype where FSDP casts the parameters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How an amount grows: fixed + batch * (sample + token * seq + pair * seq^2).
+    """How an amount grows: fixed + position * seq + batch * (sample + token * seq + pair * seq^2).
+
+    ``position`` is what a sequence needs once, however many samples are in the batch.
 
     >>> Size(token=2.0).at(3.0, 10.0)
     60.0
     """
 
     fixed: float = 0.0
+    position: float = 0.0
     sample: float = 0.0
     token: float = 0.0
     pair: float = 0.0
 
     def at(self, batch: Number, seq: Number) -> Number:
         """The amount for one micro-batch."""
-        return self.fixed + batch * (self.sample + self.token * seq + self.pair * seq * seq)
+        per_sample = self.sample + self.token * seq + self.pair * seq * seq
+        return self.fixed + self.position * seq + batch * per_sample
 
     def times(self, factor: float) -> Size:
         """Every term multiplied."""
         return Size(
             fixed=self.fixed * factor,
+            position=self.position * factor,
             sample=self.sample * factor,
             token=self.token * factor,
             pair=self.pair * factor,
@@ -67,9 +89,9 @@ class Saved:
 class Op:
     """The abstract op: a name, parameters, saved tensors, and how it divides. Final kinds are below.
 
-    ``n_kernels`` is how many kernels eager PyTorch launches for the forward; ``n_parameters`` counts weights and
-    biases once, ``trainable`` says whether they get gradients. ``frozen_input`` is True where no gradient flows to the
-    input (the first op of a model), so backward is shorter.
+    ``n_kernels`` and ``backward_kernels`` are how many kernels eager PyTorch launches forward and backward (in fp32);
+    ``n_parameters`` counts weights and biases once, ``trainable`` says whether they get gradients. ``frozen_input`` is
+    True where no gradient flows to the input (the first op of a model), so backward is shorter.
     """
 
     name: str
@@ -77,6 +99,7 @@ class Op:
     saved: tuple[Saved, ...] = ()
     split: Split = "none"
     n_kernels: int = 1
+    backward_kernels: int = 1
     trainable: bool = True
     frozen_input: bool = False
 
@@ -120,7 +143,8 @@ class Pointwise(Op):
     """Norms, activations, residual adds, rotary, dropout, pooling: limited by memory, not arithmetic.
 
     For each of ``elements``: reads and writes in the compute dtype, forward and backward, and how many are
-    transcendental (exp, tanh, erf, rsqrt per element).
+    transcendental (exp, tanh, erf, rsqrt per element). ``upcast``: eager code reads and writes fp32 whatever the
+    compute dtype.
     """
 
     elements: Size
@@ -128,8 +152,8 @@ class Pointwise(Op):
     writes: float = 1.0
     backward_reads: float = 2.0
     backward_writes: float = 1.0
-    backward_kernels: int = 1
     transcendental: float = 0.0
+    upcast: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
