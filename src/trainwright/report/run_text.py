@@ -1,0 +1,69 @@
+"""A run on the terminal: predicted beside measured, and a sample of what the model writes."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from trainwright.records.plan import PlanRecord
+from trainwright.records.run import RunRecord
+from trainwright.report.compare import Line, compare
+from trainwright.units import format_bytes, format_count, format_seconds
+
+
+def written(line: Line, value: float | None) -> str:
+    """A figure in its unit, or a dash when nobody knows it."""
+    if value is None:
+        return "-"
+    if line.unit == "bytes":
+        return format_bytes(value)
+    return format_seconds(value) if line.unit == "seconds" else f"{value:,.0f}"
+
+
+def written_range(line: Line) -> str:
+    """The predicted figure with its interval."""
+    if line.low is None or line.high is None:
+        return written(line, line.predicted)
+    return f"{written(line, line.predicted)}  ({written(line, line.low)} - {written(line, line.high)})"
+
+
+def written_difference(line: Line) -> str:
+    """The prediction against the measurement, in percent."""
+    share = line.difference_share
+    return "" if share is None else f"{100 * share:+.1f} %"
+
+
+def run_text(plan: PlanRecord, run: RunRecord) -> RenderableType:
+    """The table and the sample, for rich to print."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("", "predicted", "measured", "off by"):
+        table.add_column(column, justify="left" if not column else "right")
+    for line in compare(plan.chosen, run):
+        name = f"  {line.name}" if line.is_part else line.name
+        table.add_row(
+            name,
+            written_range(line),
+            written(line, line.measured),
+            written_difference(line),
+            style="dim" if line.is_part else None,
+        )
+    parts: list[RenderableType] = [headline(plan, run), "", table]
+    parts += ["", *(escape(note) for note in run.notes)] if run.notes else []
+    if run.sample:
+        parts += ["", f"[dim]sample, after {escape(repr(run.prompt))}:[/dim]", escape(run.sample)]
+    return Group(*parts)
+
+
+def headline(plan: PlanRecord, run: RunRecord) -> str:
+    """One sentence: what was trained, how long it took, what it learned."""
+    name = escape(str(plan.job.get("name", "job")))
+    tokens = f"{run.steps} steps, {format_count(run.tokens)} tokens in {format_seconds(run.seconds)}"
+    words = [f"[bold]{name}[/bold]: {tokens} on {escape(plan.chosen.label)}"]
+    if run.status != "finished":
+        words.append(run.status)
+    if run.first_loss is not None and run.last_loss is not None:
+        words.append(f"loss {run.first_loss:.2f} to {run.last_loss:.2f}")
+    if run.evaluations:
+        words.append(f"held-out perplexity {run.evaluations[-1].perplexity:.1f}")
+    return ", ".join(words)
