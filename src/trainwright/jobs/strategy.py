@@ -50,7 +50,7 @@ class Strategy:
     virtual_stages: Count = 1
     stages: tuple[int, ...] | None = None
     recompute: Recompute = "none"
-    recompute_every: int = 1
+    recompute_every: Count = 1
     precision: Precision = "bf16"
     offload: Offload = "none"
     order: tuple[Axis, ...] = ("tp", "cp", "ep", "dp", "pp")
