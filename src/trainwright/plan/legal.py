@@ -93,6 +93,11 @@ def _below_one(strategy: Strategy, facts: Facts) -> Any:
     return np.any(np.stack(np.broadcast_arrays(*(np.less(count, 1) for count in counts))), axis=0)
 
 
+def _small(strategy: Strategy) -> str:
+    counts = {axis: getattr(strategy, axis) for axis in NUMERIC}
+    return ", ".join(f"{axis} {count}" for axis, count in counts.items() if count is not None and count < 1)
+
+
 def _batch_uneven(strategy: Strategy, facts: Facts) -> Any:
     return np.not_equal(facts.global_batch % np.maximum(1, np.multiply(strategy.dp, strategy.micro_batch)), 0)
 
@@ -146,7 +151,7 @@ RULES: tuple[Rule, ...] = (
         reason=Reason.POSITIVE,
         axis="micro_batch",
         broken=_below_one,
-        message=lambda s, f: "every degree and batch is a whole number of at least 1",
+        message=lambda s, f: f"{_small(s)}: every degree and batch is at least 1",
     ),
     Rule(
         reason=Reason.DEVICES,

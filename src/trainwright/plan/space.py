@@ -24,7 +24,7 @@ from trainwright.plan.pins import Pin, allowed, pinned_values
 Rows = dict[str, NDArray[np.int64]]
 
 ORDERS: tuple[tuple[Axis, ...], ...] = tuple(
-    ("tp", *(axis for name in outer for axis in (("ep", "dp") if name == "dp" else (name,))))  # type: ignore[misc]
+    ("tp", *(axis for name in outer for axis in (("ep", "dp") if name == "dp" else (name,))))
     for outer in permutations(("cp", "dp", "pp"))
 )
 """Orders of the axes from the fastest network outwards: tp first, ep beside the dp it lies in."""
@@ -69,8 +69,9 @@ def divisors(count: int) -> NDArray[np.int64]:
     >>> divisors(12).tolist()
     [1, 2, 3, 4, 6, 12]
     """
-    candidates = np.arange(1, count + 1)
-    return candidates[count % candidates == 0]
+    candidates = np.arange(1, count + 1, dtype=np.int64)
+    divides: NDArray[np.int64] = candidates[count % candidates == 0]
+    return divides
 
 
 def extend(rows: Rows, axis: str, key: NDArray[np.int64], values_of: Callable[[int], NDArray[np.int64]]) -> Rows:
