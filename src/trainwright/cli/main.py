@@ -12,6 +12,7 @@ import trainwright
 from trainwright.errors import TrainwrightError
 
 COMMANDS = {
+    "report": "Measured beside predicted, as text, JSON or a page",
     "doctor": "What is installed, what is missing, what to do",
 }
 """Every command and its summary; the code is trainwright.cli.<name>, imported when it runs."""

@@ -1,0 +1,48 @@
+"""Which folder a job runs in: the unfinished one it has, or the next free one.
+
+    runs/NAME, runs/NAME-2, runs/NAME-3, ...
+
+A job that was stopped goes on in its folder; a job that finished, or that was changed, gets the next.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from trainwright.errors import InvalidInputError
+from trainwright.records.plan import FILE_NAME as PLAN_FILE
+from trainwright.records.plan import read_plan
+from trainwright.records.run import FILE_NAME as RUN_FILE
+from trainwright.records.run import read_run
+
+
+def run_folder(output: Path, name: str, job: dict[str, Any]) -> Path:
+    """The folder for this job; it holds a plan.json already when there is something to go on with.
+
+    Raises InvalidInputError when the output folder cannot be made or written.
+    """
+    number = 1
+    while (folder := output / (name if number == 1 else f"{name}-{number}")).exists():
+        if is_unfinished(folder, job):
+            return folder
+        number += 1
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InvalidInputError(
+            f"cannot make the run folder {folder}: {error.strerror}", hint="choose another with --output FOLDER"
+        ) from error
+    return folder
+
+
+def is_unfinished(folder: Path, job: dict[str, Any]) -> bool:
+    """Whether the folder holds a run of exactly this job that has not finished."""
+    if not (folder / PLAN_FILE).exists() or _plain(read_plan(folder).job) != _plain(job):
+        return False
+    return not (folder / RUN_FILE).exists() or read_run(folder).status != "finished"
+
+
+def _plain(job: dict[str, Any]) -> str:
+    return json.dumps(job, sort_keys=True)
