@@ -1,0 +1,249 @@
+"""What one repeat of a block costs one device for one micro-batch: kernel seconds, FLOP, kernels, bytes to exchange.
+
+Everything here works on arrays: a ``Shard`` of arrays is a table of shapes, and the answer a table of costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from trainwright.cost.attention import AttentionShape, fused_attention_s, plain_attention_s
+from trainwright.cost.matmul import Product, matmul_s
+from trainwright.cost.pointwise import stream_s
+from trainwright.cost.stack import Stack
+from trainwright.hardware.device import DTYPE_BYTES, Device
+from trainwright.models.spec import Attention, Block, CrossEntropy, Lookup, Matmul, Op, Pointwise
+from trainwright.units import Number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """What of a micro-batch one device sees: ``batch`` samples of ``seq`` tokens, cut ``tp``, ``cp`` and ``ep`` ways."""
+
+    batch: Number
+    seq: float
+    tp: Number = 1.0
+    cp: Number = 1.0
+    ep: Number = 1.0
+    sequence_parallel: bool = False
+
+    @property
+    def local_seq(self) -> Number:
+        """Tokens of a sample on one device."""
+        return self.seq / self.cp
+
+    @property
+    def tokens_split(self) -> Number:
+        """How many ways tp divides work that has no weights to divide: tp with sequence parallel, else not."""
+        return self.tp if self.sequence_parallel else 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arithmetic:
+    """How numbers are kept and multiplied: ``low`` dtype of the wide matmuls, ``base`` of everything else."""
+
+    low: str
+    base: str
+    device: Device
+    stack: Stack
+    lora: bool = False
+
+    @property
+    def base_bytes(self) -> float:
+        """Bytes of an activation."""
+        return DTYPE_BYTES[self.base]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockCost:
+    """One repeat, one micro-batch, one device.
+
+    ``*_s``: kernel seconds; ``core_s``: the part of forward that selective recomputation repeats. ``*_kernels``: kernels
+    that the host issues. ``tp_*``: bytes of activations reduced over tp and how often, in forward (backward does
+    as many and as much). ``ep_bytes``: tokens that one all-to-all moves; ``ep_calls``: all-to-alls in forward.
+    ``cp_bytes``: keys and values of this device's tokens. ``parameters`` and ``expert_parameters``: per device, over
+    tp (and ep); ``trainable``: those with gradients.
+    """
+
+    forward_s: Number = 0.0
+    backward_s: Number = 0.0
+    core_s: Number = 0.0
+    attention_s: Number = 0.0
+    flop: Number = 0.0
+    backward_flop: Number = 0.0
+    core_flop: Number = 0.0
+    forward_kernels: Number = 0.0
+    backward_kernels: Number = 0.0
+    tp_bytes: Number = 0.0
+    tp_calls: Number = 0.0
+    ep_bytes: Number = 0.0
+    ep_calls: Number = 0.0
+    cp_bytes: Number = 0.0
+    parameters: Number = 0.0
+    expert_parameters: Number = 0.0
+    trainable: Number = 0.0
+
+    def plus(self, other: BlockCost) -> BlockCost:
+        """Both, one after the other."""
+        return BlockCost(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
+    def times(self, count: Number) -> BlockCost:
+        """So many repeats."""
+        return BlockCost(**{f.name: getattr(self, f.name) * count for f in fields(self)})
+
+
+def block_cost(block: Block, shard: Shard, how: Arithmetic) -> BlockCost:
+    """The cost of one repeat of a block: its ops, one after another."""
+    total = BlockCost()
+    for op in block.ops:
+        total = total.plus(_with_parameters(op, shard, how, _COST[type(op)](op, shard, how)))
+    return total
+
+
+def _with_parameters(op: Op, shard: Shard, how: Arithmetic, cost: BlockCost) -> BlockCost:
+    if not op.n_parameters:
+        return cost
+    if op.split == "expert":
+        held = op.n_parameters / (shard.ep * shard.tp)
+        cost = replace(cost, expert_parameters=held)
+    else:
+        held = op.n_parameters / (shard.tp if op.split != "none" else 1.0)
+        cost = replace(cost, parameters=held)
+    return replace(cost, trainable=held if op.trainable and not how.lora else 0.0)
+
+
+def _matmul(op: Matmul, shard: Shard, how: Arithmetic) -> BlockCost:
+    """2 rows n k forward; the same for the input's gradient and again for the weight's."""
+    rows = op.rows.at(shard.batch, shard.local_seq)
+    product = _cut(op, rows, shard)
+    dtype = how.base if op.split in ("vocabulary", "none") or op.is_convolution else how.low
+    forward_s = matmul_s(product, dtype, how.device)
+    backward_s, backward_flop = 0.0, 0.0
+    wants_weights = op.trainable and op.n_parameters > 0 and not how.lora
+    for part, wanted in ((product.input_gradient, not op.frozen_input), (product.weight_gradient, wants_weights)):
+        if wanted or op.n_parameters == 0:
+            backward_s = backward_s + matmul_s(part, dtype, how.device)
+            backward_flop = backward_flop + part.flop
+    if dtype != how.base:
+        cast_s = stream_s(4.0 * product.m * product.k * product.count, how.device)
+        forward_s, backward_s = forward_s + cast_s, backward_s + 1.5 * cast_s
+    return BlockCost(
+        forward_s=forward_s,
+        backward_s=backward_s,
+        flop=product.flop,
+        backward_flop=backward_flop,
+        forward_kernels=op.n_kernels,
+        backward_kernels=2.0 * op.n_kernels,
+        **_matmul_traffic(op, rows, shard, how),
+    )
+
+
+def _cut(op: Matmul, rows: Number, shard: Shard) -> Product:
+    """The product that one device does."""
+    if op.n_experts > 1:
+        per_expert = rows * op.experts_per_token * shard.ep / (op.n_experts * shard.tp)
+        return Product(m=per_expert, n=op.n, k=op.k, count=op.n_experts / shard.ep * op.count)
+    if op.split in ("column", "heads", "vocabulary"):
+        return Product(m=rows, n=op.n / shard.tp, k=op.k, count=op.count)
+    if op.split == "row":
+        return Product(m=rows, n=op.n, k=op.k / shard.tp, count=op.count)
+    return Product(m=rows / shard.tokens_split, n=op.n, k=op.k, count=op.count)
+
+
+def _matmul_traffic(op: Matmul, rows: Number, shard: Shard, how: Arithmetic) -> dict[str, Number]:
+    """Row-split outputs (and the head's input gradient) are reduced over tp; expert inputs travel over ep."""
+    if op.split == "row":
+        return {"tp_bytes": rows * op.n * how.base_bytes, "tp_calls": 1.0}
+    if op.split == "vocabulary":
+        return {"tp_bytes": 0.5 * rows * op.k * how.base_bytes, "tp_calls": 0.5}
+    if op.split == "expert" and op.n_experts > 1:
+        moved = 0.5 * rows * op.experts_per_token * min(op.n, op.k) * how.base_bytes / shard.tp
+        return {"ep_bytes": moved, "ep_calls": 0.5}
+    return {}
+
+
+def _attention(op: Attention, shard: Shard, how: Arithmetic) -> BlockCost:
+    """Scores and weighted sum. Context parallel cuts the queries; every query still meets every key."""
+    shape = AttentionShape(
+        batch=shard.batch,
+        queries=op.queries.at(1.0, shard.local_seq),
+        keys=op.keys.at(1.0, shard.seq),
+        n_heads=op.n_heads / shard.tp,
+        n_kv_heads=np.maximum(op.n_kv_heads / shard.tp, 1.0),
+        qk_dim=op.qk_dim,
+        v_dim=op.v_dim,
+        causal=op.causal and how.stack.causal_skip,
+        window=op.window,
+    )
+    kernel = fused_attention_s if how.stack.attention == "flash" else plain_attention_s
+    forward_s = kernel(shape, how.base, how.device)
+    backward_s = kernel(shape, how.base, how.device, backward=True)
+    flash = how.stack.attention == "flash"
+    kv = shape.batch * op.keys.at(1.0, shard.local_seq) * shape.n_kv_heads * (op.qk_dim + op.v_dim)
+    return BlockCost(
+        forward_s=forward_s,
+        backward_s=backward_s,
+        core_s=0.0 if flash else forward_s,
+        attention_s=forward_s + backward_s,
+        flop=shape.flop,
+        backward_flop=2.0 * shape.flop,
+        core_flop=0.0 if flash else shape.flop,
+        forward_kernels=op.n_kernels if flash else op.n_kernels + 4.0,
+        backward_kernels=(3.0 if flash else 8.0) * op.n_kernels,
+        cp_bytes=kv * how.base_bytes,
+    )
+
+
+def _pointwise(op: Pointwise, shard: Shard, how: Arithmetic) -> BlockCost:
+    """Bytes read and written, forward and backward."""
+    elements = op.elements.at(shard.batch, shard.local_seq)
+    elements = elements / (shard.tokens_split if op.split == "none" else shard.tp)
+    scale = how.base_bytes * how.stack.pointwise_traffic
+    return BlockCost(
+        forward_s=stream_s(
+            elements * (op.reads + op.writes) * scale, how.device, transcendental=elements * op.transcendental
+        ),
+        backward_s=stream_s(elements * (op.backward_reads + op.backward_writes) * scale, how.device),
+        forward_kernels=op.n_kernels,
+        backward_kernels=op.backward_kernels,
+    )
+
+
+def _lookup(op: Lookup, shard: Shard, how: Arithmetic) -> BlockCost:
+    """Rows copied out forward; their gradients scattered back (twice the bytes, in fp32 at worst)."""
+    rows = op.rows.at(shard.batch, shard.local_seq)
+    copied = rows * op.width * how.base_bytes
+    split = op.split == "vocabulary"
+    return BlockCost(
+        forward_s=stream_s(2.0 * copied, how.device),
+        backward_s=stream_s(4.0 * copied, how.device),
+        forward_kernels=op.n_kernels,
+        backward_kernels=2.0 * op.n_kernels,
+        tp_bytes=0.5 * copied if split else 0.0,
+        tp_calls=0.5 if split else 0.0,
+    )
+
+
+def _cross_entropy(op: CrossEntropy, shard: Shard, how: Arithmetic) -> BlockCost:
+    """Logits read three times and written once forward (cast, maximum, sum, loss); read and written backward."""
+    elements = op.rows.at(shard.batch, shard.local_seq) * op.n_classes
+    elements = elements / (shard.tp if op.split == "vocabulary" else shard.tokens_split)
+    bytes_each = how.stack.logits_bytes
+    return BlockCost(
+        forward_s=stream_s(4.0 * elements * bytes_each, how.device, transcendental=elements),
+        backward_s=stream_s(3.0 * elements * bytes_each, how.device),
+        forward_kernels=op.n_kernels,
+        backward_kernels=2.0 * op.n_kernels,
+    )
+
+
+_COST: dict[type[Op], Callable[..., BlockCost]] = {
+    Matmul: _matmul,
+    Attention: _attention,
+    Pointwise: _pointwise,
+    Lookup: _lookup,
+    CrossEntropy: _cross_entropy,
+}

@@ -1,0 +1,98 @@
+"""The software that runs a step: what it fuses, what it overlaps, what its host side costs.
+
+The same split runs differently in Megatron of 2021 and in torchtitan of 2026; ``data/stacks.toml`` holds one entry a
+stack, every constant with its source. Constants marked "fitted" come from tools/fit_stacks.py.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+
+from trainwright.errors import InvalidInputError, unknown_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """One software stack. Shares are of what could be hidden or skipped, seconds are of one host thread.
+
+    ``attention``: the kernel; ``causal_skip``: whether it skips the masked half. ``pointwise_traffic`` multiplies the
+    bytes of norms, activations and residuals (a compiler fuses them), ``kernel_share`` the kernels launched.
+    ``compute_scale`` multiplies every kernel's time (framework overhead inside the graph: casts, layouts, clocks).
+
+    ``dispatch_s``: host seconds to issue one kernel; ``layer_s``, ``micro_batch_s`` and ``step_s``: host seconds that
+    the device waits for, per block and micro-batch, per micro-batch, and per step. ``host_ahead``: whether the host
+    issues kernels while the device works.
+
+    ``overlap_*``: share of that communication which may run behind compute (dp: gradients behind backward; fsdp:
+    parameter gathers; tp: chunks behind matmuls; cp: ring steps behind attention; pp: sends behind the next
+    micro-batch; ep: dispatch behind the other micro-batch). ``interference``: both sides of an overlap slow down by
+    this factor less one, times the shorter.
+
+    ``gradient_bytes`` and ``reduce_bytes``: per element, kept and communicated; ``logits_bytes``: per element of the
+    logits; ``parameter_bytes`` None: as the compute dtype (mixed precision keeps fp32 beside it when
+    ``master_weights``). ``selective_share``: what share of a block's forward "selective" recomputes; None: the
+    attention core only. ``scatter_every_micro_batch``: fully sharded gradients are reduced after each micro-batch.
+    """
+
+    name: str
+    source: str
+    summary: str
+    attention: Literal["flash", "plain"] = "flash"
+    causal_skip: bool = True
+    pointwise_traffic: float = 1.0
+    kernel_share: float = 1.0
+    compute_scale: float = 1.0
+    dispatch_s: float = 6e-6
+    layer_s: float = 0.0
+    micro_batch_s: float = 0.0
+    step_s: float = 0.0
+    host_ahead: bool = True
+    overlap_dp: float = 1.0
+    overlap_fsdp: float = 1.0
+    overlap_tp: float = 0.0
+    overlap_cp: float = 1.0
+    overlap_pp: float = 0.0
+    overlap_ep: float = 0.0
+    interference: float = 1.15
+    gradient_bytes: float = 4.0
+    reduce_bytes: float = 4.0
+    logits_bytes: float = 4.0
+    parameter_bytes: float | None = None
+    master_weights: bool = True
+    fused_optimizer: bool = True
+    selective_share: float | None = None
+    scatter_every_micro_batch: bool = True
+    notes: str = ""
+
+
+@cache
+def stacks() -> tuple[Stack, ...]:
+    """Every known stack, in the order of the file."""
+    text = resources.files("trainwright.cost").joinpath("data/stacks.toml").read_text(encoding="utf-8")
+    return tuple(_from_table(name, table) for name, table in tomllib.loads(text).items())
+
+
+def stack(name: str) -> Stack:
+    """The stack of that name.
+
+    >>> stack("megatron-2021").overlap_dp
+    0.0
+    """
+    for known in stacks():
+        if known.name == name:
+            return known
+    raise unknown_name("stack", name, [known.name for known in stacks()])
+
+
+def _from_table(name: str, table: dict[str, Any]) -> Stack:
+    known = {f.name for f in fields(Stack)}
+    odd = sorted(set(table) - known)
+    if odd:
+        raise InvalidInputError(
+            f"stack {name!r} has unknown keys: {', '.join(odd)}", hint=f"known keys: {', '.join(sorted(known))}"
+        )
+    return Stack(name=name, **table)
