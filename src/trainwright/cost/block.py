@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from trainwright.cost.attention import AttentionShape, fused_attention_s, plain_attention_s
+from trainwright.cost.fusion import fused
 from trainwright.cost.matmul import Product, matmul_s
 from trainwright.cost.pointwise import stream_s
 from trainwright.cost.stack import Stack
@@ -136,7 +137,7 @@ def _matmul(op: Matmul, shard: Shard, how: Arithmetic) -> BlockCost:
         flop=product.flop,
         backward_flop=backward_flop,
         forward_kernels=op.n_kernels,
-        backward_kernels=2.0 * op.n_kernels,
+        backward_kernels=op.backward_kernels,
         **_matmul_traffic(op, rows, shard, how),
     )
 
@@ -192,23 +193,25 @@ def _attention(op: Attention, shard: Shard, how: Arithmetic) -> BlockCost:
         backward_flop=2.0 * shape.flop,
         core_flop=0.0 if flash else shape.flop,
         forward_kernels=op.n_kernels if flash else op.n_kernels + 4.0,
-        backward_kernels=(3.0 if flash else 8.0) * op.n_kernels,
+        backward_kernels=op.backward_kernels * (1.0 if flash else 5.0),
         cp_bytes=kv * how.base_bytes,
     )
 
 
 def _pointwise(op: Pointwise, shard: Shard, how: Arithmetic) -> BlockCost:
-    """Bytes read and written, forward and backward."""
+    """Bytes read and written, forward and backward; each kernel takes at least its launch."""
     elements = op.elements.at(shard.batch, shard.local_seq)
     elements = elements / (shard.tokens_split if op.split == "none" else shard.tp)
-    scale = how.base_bytes * how.stack.pointwise_traffic
+    if how.stack.fused:
+        op = fused(op)
+    scale = elements * (4.0 if op.upcast else how.base_bytes) * how.stack.pointwise_traffic
+    forward, backward = float(op.n_kernels), float(op.backward_kernels)
+    exp = elements * op.transcendental
     return BlockCost(
-        forward_s=stream_s(
-            elements * (op.reads + op.writes) * scale, how.device, transcendental=elements * op.transcendental
-        ),
-        backward_s=stream_s(elements * (op.backward_reads + op.backward_writes) * scale, how.device),
-        forward_kernels=op.n_kernels,
-        backward_kernels=op.backward_kernels,
+        forward_s=forward * stream_s((op.reads + op.writes) * scale / forward, how.device, transcendental=exp / forward),
+        backward_s=backward * stream_s((op.backward_reads + op.backward_writes) * scale / max(backward, 1.0), how.device),
+        forward_kernels=forward,
+        backward_kernels=backward,
     )
 
 
@@ -221,7 +224,7 @@ def _lookup(op: Lookup, shard: Shard, how: Arithmetic) -> BlockCost:
         forward_s=stream_s(2.0 * copied, how.device),
         backward_s=stream_s(4.0 * copied, how.device),
         forward_kernels=op.n_kernels,
-        backward_kernels=2.0 * op.n_kernels,
+        backward_kernels=op.backward_kernels,
         tp_bytes=0.5 * copied if split else 0.0,
         tp_calls=0.5 if split else 0.0,
     )
@@ -236,7 +239,7 @@ def _cross_entropy(op: CrossEntropy, shard: Shard, how: Arithmetic) -> BlockCost
         forward_s=stream_s(4.0 * elements * bytes_each, how.device, transcendental=elements),
         backward_s=stream_s(3.0 * elements * bytes_each, how.device),
         forward_kernels=op.n_kernels,
-        backward_kernels=2.0 * op.n_kernels,
+        backward_kernels=op.backward_kernels,
     )
 
 

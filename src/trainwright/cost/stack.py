@@ -19,8 +19,9 @@ from trainwright.errors import InvalidInputError, unknown_name
 class Stack:
     """One software stack. Shares are of what could be hidden or skipped, seconds are of one host thread.
 
-    ``attention``: the kernel; ``causal_skip``: whether it skips the masked half. ``pointwise_traffic`` multiplies the
-    bytes of norms, activations and residuals (a compiler fuses them), ``kernel_share`` the kernels launched.
+    ``attention``: the kernel; ``causal_skip``: whether it skips the masked half. ``fused``: norms, rotary and
+    activations are one kernel each (else as eager PyTorch writes them out); ``pointwise_traffic`` multiplies the bytes
+    of what remains (a compiler fuses neighbours), ``kernel_share`` the kernels launched.
     ``compute_scale`` multiplies every kernel's time (framework overhead inside the graph: casts, layouts, clocks).
 
     ``dispatch_s``: host seconds to issue one kernel; ``layer_s``, ``micro_batch_s`` and ``step_s``: host seconds that
@@ -43,6 +44,7 @@ class Stack:
     summary: str
     attention: Literal["flash", "plain"] = "flash"
     causal_skip: bool = True
+    fused: bool = True
     pointwise_traffic: float = 1.0
     kernel_share: float = 1.0
     compute_scale: float = 1.0

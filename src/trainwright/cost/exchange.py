@@ -1,0 +1,154 @@
+"""What devices send each other in one step, by mesh axis: seconds of every collective, before overlap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainwright.cost.network import Span, collective_s, span
+from trainwright.cost.stack import Stack
+from trainwright.cost.stages import Stages
+from trainwright.cost.table import Array, Table
+from trainwright.hardware.cluster import NodeGroup
+from trainwright.jobs.strategy import Axis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spans:
+    """Where each kind of communicator lies.
+
+    ``dp`` reduces gradients (context-parallel ranks hold the same weights, so they join); ``shard`` and ``replica``
+    are its halves when states are sharded over part of it; ``expert`` reduces expert weights.
+    """
+
+    tp: Span
+    cp: Span
+    ep: Span
+    pp: Span
+    dp: Span
+    shard: Span
+    replica: Span
+    expert: Span
+
+
+def spans(table: Table, group: NodeGroup) -> Spans:
+    """The communicators of every candidate, from the order of the axes (fastest network first)."""
+    stride: dict[Axis, Array] = {}
+    inner = np.ones(table.n)
+    for axis in table.strategy.order:
+        stride[axis] = inner
+        inner = inner if axis == "ep" else inner * getattr(table, axis)
+    data = np.minimum(stride["dp"], stride["cp"])
+    holders = table.dp * table.cp
+    shard = np.minimum(table.shard * table.cp, holders)
+    return Spans(
+        tp=span(group, table.tp, stride["tp"]),
+        cp=span(group, table.cp, stride["cp"]),
+        ep=span(group, table.ep, data),
+        pp=span(group, table.pp, stride["pp"]),
+        dp=span(group, holders, data),
+        shard=span(group, shard, data),
+        replica=span(group, holders / shard, data * shard),
+        expert=span(group, np.maximum(holders / table.ep, 1.0), data * table.ep),
+    )
+
+
+def tp_s(stages: Stages, table: Table, where: Spans) -> Array:
+    """Seconds of activations exchanged over tp in one forward (as much again backward), per stage.
+
+    All-reduce of each row-split output; with sequence parallel an all-gather before and a reduce-scatter after
+    instead, which move as much. Source: Korthikanti et al., arXiv:2205.05198, section 4.2.
+    """
+    return _repeated(stages, "tp", table, where.tp, "all_reduce" if not table.strategy.sequence_parallel else "pair")
+
+
+def _repeated(stages: Stages, axis: str, table: Table, where: Span, kind: str) -> Array:
+    total: Array = np.zeros_like(stages.n_body)
+    for cost, held in stages.pieces:
+        calls = np.maximum(getattr(cost, f"{axis}_calls"), 1e-9)
+        message = getattr(cost, f"{axis}_bytes") / calls
+        if kind == "pair":
+            one = collective_s("all_gather", message, where) + collective_s("reduce_scatter", message, where)
+        else:
+            one = collective_s("all_to_all" if kind == "all_to_all" else "all_reduce", message, where)
+        total = total + one * np.where(calls > 1e-8, calls, 0.0) * held
+    return total
+
+
+def ep_s(stages: Stages, table: Table, where: Spans) -> Array:
+    """Seconds of all-to-alls that take tokens to their experts and back, in one forward, per stage."""
+    return 2.0 * _repeated(stages, "ep", table, where.ep, "all_to_all")
+
+
+def cp_s(stages: Stages, table: Table, where: Spans) -> Array:
+    """Seconds of keys and values passed round in one forward (backward: twice, with their gradients), per stage.
+
+    Ring: Liu et al., arXiv:2310.01889. All-to-all: queries, keys, values and output change from sequence to heads,
+    Jacobs et al., arXiv:2309.14509.
+    """
+    local = stages.body.cp_bytes
+    if table.strategy.cp_kind == "ring":
+        each = collective_s("all_gather", local * table.cp, where.cp)
+    else:
+        each = 3.0 * collective_s("all_to_all", local, where.cp)
+    return each * stages.n_body
+
+
+def pp_s(boundary_bytes: Array, table: Table, where: Spans) -> Array:
+    """Seconds to send one micro-batch's activations to the next stage."""
+    seconds: Array = collective_s("p2p", boundary_bytes / table.split, where.pp) * np.where(table.pp > 1, 1.0, 0.0)
+    return seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataParallel:
+    """Seconds of gradient and parameter collectives, per stage.
+
+    ``forward_s`` and ``backward_s``: parameter gathers of one micro-batch (ZeRO-3); ``reduce_s``: gradients, once;
+    ``gather_s``: updated parameters, once a step (ZeRO-1 and 2).
+    """
+
+    forward_s: Array
+    backward_s: Array
+    reduce_s: Array
+    gather_s: Array
+
+
+def data_parallel(stages: Stages, table: Table, where: Spans, stack: Stack) -> DataParallel:
+    """All-reduce of gradients; ZeRO 1-2: reduce-scatter, then all-gather of parameters; ZeRO-3: gathers at use.
+
+    One collective a block and kind. HSDP (``shard`` less than dp) reduce-scatters inside the shard and all-reduces
+    what is left between replicas. Source: Rajbhandari et al., arXiv:1910.02054; Zhao et al., arXiv:2304.11277.
+    """
+    send = stack.reduce_bytes if table.strategy.precision not in ("fp32", "tf32") else 4.0
+    gather = parameter_bytes(table, stack)
+    reduce_s, gather_s = np.zeros_like(stages.n_body), np.zeros_like(stages.n_body)
+    sharded = table.strategy.zero_stage > 0
+    kept = np.maximum(where.shard.n_ranks, 1.0)
+    for cost, held in stages.pieces:
+        dense, expert = cost.parameters, cost.expert_parameters
+        trained = cost.trainable / np.maximum(dense + expert, 1.0)
+        if sharded:
+            one = collective_s("reduce_scatter", dense * trained * send, where.shard)
+            one = one + collective_s("all_reduce", dense * trained * send / kept, where.replica)
+            one = one + collective_s("reduce_scatter", expert * trained * send, where.expert) * (expert > 0)
+            whole = collective_s("all_gather", dense * gather, where.shard)
+            whole = whole + collective_s("all_gather", expert * gather, where.expert) * (expert > 0)
+            needed = 1.0 if table.strategy.zero_stage == 3 else np.where(trained > 0, 1.0, 0.0)
+            gather_s = gather_s + whole * held * needed
+        else:
+            one = collective_s("all_reduce", dense * trained * send, where.dp)
+            one = one + collective_s("all_reduce", expert * trained * send, where.expert) * (expert > 0)
+        reduce_s = reduce_s + one * held * (trained > 0)
+    none = np.zeros_like(reduce_s)
+    if table.strategy.zero_stage == 3:
+        return DataParallel(forward_s=gather_s, backward_s=gather_s, reduce_s=reduce_s, gather_s=none)
+    return DataParallel(forward_s=none, backward_s=none, reduce_s=reduce_s, gather_s=gather_s)
+
+
+def parameter_bytes(table: Table, stack: Stack) -> float:
+    """Bytes of a parameter as it is gathered: the compute dtype, fp8 where the stack gathers that."""
+    if stack.parameter_bytes is not None:
+        return stack.parameter_bytes
+    return 4.0 if table.strategy.precision in ("fp32", "tf32") else 2.0

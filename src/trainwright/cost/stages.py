@@ -1,0 +1,115 @@
+"""What each pipeline stage holds, and what one micro-batch costs there.
+
+Arrays here have a leading axis of stages: the first, one that stands for all in the middle, and the last. The first
+also holds what comes before the repeated blocks (embedding), the last what comes after (norm, head, loss). With
+stages given one by one, each has its own row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from trainwright.cost.block import Arithmetic, BlockCost, Shard, block_cost
+from trainwright.cost.table import Array, Table, once_per_combination
+from trainwright.models.spec import Block, ModelSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stages:
+    """Costs by part of the model, and how many of each part every stage holds.
+
+    ``before``, ``body`` (one repeat) and ``after`` are per micro-batch; ``has_before``, ``n_body`` and ``has_after``
+    are (stages, candidates); ``weight`` is how many pipeline stages a row stands for.
+    """
+
+    before: BlockCost
+    body: BlockCost
+    after: BlockCost
+    has_before: Array
+    n_body: Array
+    has_after: Array
+    weight: Array
+
+    @property
+    def pieces(self) -> tuple[tuple[BlockCost, Array], ...]:
+        """Each part's cost and how many of it every stage holds."""
+        return ((self.before, self.has_before), (self.body, self.n_body), (self.after, self.has_after))
+
+    def total(self, name: str) -> Array:
+        """A field of ``BlockCost`` summed over what each stage holds."""
+        answer: Array = sum((getattr(cost, name) * held for cost, held in self.pieces), start=np.zeros_like(self.n_body))
+        return answer
+
+
+def parts(model: ModelSpec) -> tuple[tuple[Block, ...], tuple[Block, ...], tuple[Block, ...]]:
+    """The blocks before the repeated ones, the repeated ones, and those after."""
+    repeated = [i for i, block in enumerate(model.blocks) if block.repeats > 1]
+    if not repeated:
+        return (), model.blocks, ()
+    first, last = repeated[0], repeated[-1] + 1
+    return model.blocks[:first], model.blocks[first:last], model.blocks[last:]
+
+
+def n_repeats(blocks: tuple[Block, ...]) -> int:
+    """Repeats in all."""
+    return sum(block.repeats for block in blocks)
+
+
+def stages(model: ModelSpec, table: Table, how: Arithmetic) -> Stages:
+    """The stages of every candidate, with their costs."""
+    before, body, after = parts(model)
+
+    def price(micro_batch: Array, tp: Array, cp: Array, ep: Array) -> tuple[BlockCost, ...]:
+        shard = Shard(
+            batch=micro_batch,
+            seq=float(table.workload.seq),
+            tp=tp,
+            cp=cp,
+            ep=ep,
+            sequence_parallel=table.strategy.sequence_parallel,
+        )
+        whole = _sum(body, shard, how).times(1.0 / n_repeats(body))
+        return _sum(before, shard, how), whole, _sum(after, shard, how)
+
+    costs = once_per_combination((table.micro_batch, table.tp, table.cp, table.ep), price, _spread)
+    return Stages(before=costs[0], body=costs[1], after=costs[2], **_held(n_repeats(body), table))
+
+
+def _sum(blocks: tuple[Block, ...], shard: Shard, how: Arithmetic) -> BlockCost:
+    total = BlockCost()
+    for block in blocks:
+        total = total.plus(block_cost(block, shard, how).times(float(block.repeats)))
+    return total
+
+
+def _spread(costs: tuple[BlockCost, ...], inverse: Array) -> tuple[BlockCost, ...]:
+    return tuple(
+        BlockCost(**{f.name: v[inverse] if np.ndim(v := getattr(cost, f.name)) else v for f in fields(cost)})
+        for cost in costs
+    )
+
+
+def _held(n_body: int, table: Table) -> dict[str, Array]:
+    """Blocks per stage: as even as can be; where they do not divide, the first and last stage hold fewer."""
+    one = np.ones(table.n)
+    if table.strategy.stages is not None:
+        counts = np.array(table.strategy.stages, dtype=float)[:, None] * one
+        ends = np.zeros_like(counts)
+        first, last = ends.copy(), ends.copy()
+        first[0], last[-1] = 1.0, 1.0
+        return {"has_before": first, "n_body": counts, "has_after": last, "weight": np.ones_like(counts)}
+    pp = table.pp
+    most = np.ceil(n_body / (pp * table.virtual_stages)) * table.virtual_stages
+    most = np.minimum(most, np.ceil(n_body / pp) + table.virtual_stages - 1)
+    missing = most * pp - n_body
+    n_first, n_last = most - np.floor(missing / 2.0), most - np.ceil(missing / 2.0)
+    alone = pp == 1
+    none = np.zeros(table.n)
+    return {
+        "has_before": np.stack([one, none, none]),
+        "n_body": np.stack([np.where(alone, n_body, np.maximum(n_first, 0.0)), most, np.maximum(n_last, 0.0)]),
+        "has_after": np.stack([np.where(alone, one, none), none, one]),
+        "weight": np.stack([one, np.maximum(pp - 2.0, 0.0), np.where(alone, none, one)]),
+    }

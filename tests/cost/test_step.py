@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from tests.cost.clusters import a100_cluster
+from trainwright.cost.estimate import Estimate
+from trainwright.cost.stack import stack
+from trainwright.cost.step import TIME_PARTS, estimate_step
+from trainwright.jobs.job import Workload
+from trainwright.jobs.strategy import Strategy
+from trainwright.models.catalogue import model
+
+GPT3 = model("gpt3-175b")
+WORK = Workload(global_batch=64, seq=2048)
+
+
+def estimate(strategy: Strategy, nodes: int = 8, name: str = "megatron-2021", work: Workload = WORK) -> Estimate:
+    return estimate_step(GPT3, work, strategy, a100_cluster(nodes), stack(name))
+
+
+def test_korthikanti_175b_full_recompute_takes_18_seconds() -> None:
+    answer = estimate(Strategy(tp=8, pp=8, recompute="full"))
+    assert answer.step_s == pytest.approx(18.13, rel=0.1)  # arXiv:2205.05198, table 5
+
+
+def test_parts_are_the_documented_ones_and_add_up() -> None:
+    answer = estimate(Strategy(tp=8, pp=8, recompute="full"))
+    assert tuple(answer.time) == TIME_PARTS == tuple(k for k in answer.sources)
+    assert answer.step_s == pytest.approx(sum(answer.time.values()))
+    assert min(answer.time.values()) >= 0
+
+
+def test_a_table_answers_as_its_rows_would_one_by_one() -> None:
+    rows = [
+        {"tp": tp, "pp": pp, "dp": dp, "micro_batch": b}
+        for tp in (1, 8)
+        for pp in (1, 2, 8)
+        for dp in (1, 4)
+        for b in (1, 2)
+    ]
+    columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    for choice in ({"zero_stage": 3}, {"recompute": "full", "sequence_parallel": True}):
+        whole = estimate(Strategy(**columns, **choice), name="torchtitan")
+        single = [estimate(Strategy(**row, **choice), name="torchtitan") for row in rows]
+        np.testing.assert_allclose(whole.step_s, [one.step_s for one in single], rtol=1e-9)
+        np.testing.assert_allclose(whole.hardware_flop, [one.hardware_flop for one in single], rtol=1e-9)
+
+
+def test_model_flop_do_not_depend_on_the_split() -> None:
+    one = estimate(Strategy(tp=1, pp=1, dp=64))
+    split = estimate(Strategy(tp=8, pp=8, dp=1))
+    assert one.model_flop == pytest.approx(split.model_flop, rel=1e-6)
+    assert one.model_flop * 64 == pytest.approx(6 * 174.6e9 * 64 * 2048, rel=0.05)
+
+
+def test_full_recompute_costs_one_more_forward() -> None:
+    kept, again = (estimate(Strategy(tp=8, pp=8, recompute=r)) for r in ("none", "full"))
+    assert again.time["recompute"] == pytest.approx(kept.time["forward"], rel=1e-6)
+    assert again.hardware_flop > again.model_flop == pytest.approx(kept.hardware_flop)
+
+
+def test_interleaving_divides_the_bubble() -> None:
+    plain = estimate(Strategy(tp=8, pp=8))
+    chunks = estimate(Strategy(tp=8, pp=8, schedule="interleaved", virtual_stages=3))
+    assert chunks.time["bubble"] == pytest.approx(plain.time["bubble"] / 3, rel=1e-3)
+    assert chunks.time["pp_communication"] > plain.time["pp_communication"]
+
+
+def test_overlap_hides_gradients_and_says_so() -> None:
+    shown = estimate(Strategy(dp=64), name="megatron-2021")
+    hidden = estimate(Strategy(dp=64), name="ddp")
+    assert hidden.time["dp_communication"] < shown.time["dp_communication"]
+    assert hidden.hidden["dp_communication"] > 0 == shown.hidden["dp_communication"]
+
+
+def test_tp_across_nodes_is_slow() -> None:
+    inside = estimate(Strategy(tp=8, dp=8)).time["tp_communication"]
+    across = estimate(Strategy(tp=16, dp=4)).time["tp_communication"]
+    assert across > 3 * inside
