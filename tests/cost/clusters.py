@@ -26,7 +26,5 @@ INFINIBAND = Link(name="HDR", bytes_per_s=25e9, latency_s=8e-6, efficiency=0.85,
 
 
 def a100_cluster(n_nodes: int, devices_per_node: int = 8) -> Cluster:
-    group = NodeGroup(
-        device=A100, n_nodes=n_nodes, devices_per_node=devices_per_node, intra=NVLINK, inter=INFINIBAND
-    )
+    group = NodeGroup(device=A100, n_nodes=n_nodes, devices_per_node=devices_per_node, intra=NVLINK, inter=INFINIBAND)
     return Cluster(name=f"{n_nodes} x {devices_per_node}xA100", groups=(group,))

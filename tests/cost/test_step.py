@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-
 from tests.cost.clusters import a100_cluster
+
 from trainwright.cost.estimate import Estimate
 from trainwright.cost.stack import stack
 from trainwright.cost.step import TIME_PARTS, estimate_step

@@ -22,7 +22,7 @@ from trainwright.units import Number
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """What of a micro-batch one device sees: ``batch`` samples of ``seq`` tokens, cut ``tp``, ``cp`` and ``ep`` ways."""
+    """What one device sees of a micro-batch: ``batch`` samples of ``seq`` tokens, cut over tp, cp and ep."""
 
     batch: Number
     seq: float
@@ -62,7 +62,7 @@ class Arithmetic:
 class BlockCost:
     """One repeat, one micro-batch, one device.
 
-    ``*_s``: kernel seconds; ``core_s``: the part of forward that selective recomputation repeats. ``*_kernels``: kernels
+    ``*_s``: kernel seconds; ``core_s``: the part of forward that selective recomputation repeats. ``*_kernels``: those
     that the host issues. ``tp_*``: bytes of activations reduced over tp and how often, in forward (backward does
     as many and as much). ``ep_bytes``: tokens that one all-to-all moves; ``ep_calls``: all-to-alls in forward.
     ``cp_bytes``: keys and values of this device's tokens. ``parameters`` and ``expert_parameters``: per device, over
@@ -121,8 +121,9 @@ def _matmul(op: Matmul, shard: Shard, how: Arithmetic) -> BlockCost:
     rows = op.rows.at(shard.batch, shard.local_seq)
     product = _cut(op, rows, shard)
     dtype = how.base if op.split in ("vocabulary", "none") or op.is_convolution else how.low
-    forward_s = matmul_s(product, dtype, how.device)
-    backward_s, backward_flop = 0.0, 0.0
+    forward_s: Number = matmul_s(product, dtype, how.device)
+    backward_s: Number = 0.0
+    backward_flop: Number = 0.0
     wants_weights = op.trainable and op.n_parameters > 0 and not how.lora
     for part, wanted in ((product.input_gradient, not op.frozen_input), (product.weight_gradient, wants_weights)):
         if wanted or op.n_parameters == 0:
@@ -208,8 +209,10 @@ def _pointwise(op: Pointwise, shard: Shard, how: Arithmetic) -> BlockCost:
     forward, backward = float(op.n_kernels), float(op.backward_kernels)
     exp = elements * op.transcendental
     return BlockCost(
-        forward_s=forward * stream_s((op.reads + op.writes) * scale / forward, how.device, transcendental=exp / forward),
-        backward_s=backward * stream_s((op.backward_reads + op.backward_writes) * scale / max(backward, 1.0), how.device),
+        forward_s=forward
+        * stream_s((op.reads + op.writes) * scale / forward, how.device, transcendental=exp / forward),
+        backward_s=backward
+        * stream_s((op.backward_reads + op.backward_writes) * scale / max(backward, 1.0), how.device),
         forward_kernels=forward,
         backward_kernels=backward,
     )

@@ -29,7 +29,8 @@ def bubble_s(stage_s: Array, weight: Array, table: Table) -> Array:
         fill_s = fill_s / table.virtual_stages
     elif schedule == "zero_bubble":
         fill_s = fill_s * np.where(table.virtual_stages > 1, 0.0, ZERO_BUBBLE_SHARE)
-    return np.maximum(fill_s, 0.0)
+    idle_s: Array = np.maximum(fill_s, 0.0)
+    return idle_s
 
 
 def sends_s(one_send_s: Array, table: Table, overlap: float) -> Array:

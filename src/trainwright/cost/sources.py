@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 SOURCES = {
-    "forward": "roofline: Williams et al., CACM 52(4), 2009; waves: Lee et al., NeuSight, ASPLOS 2025 (arXiv:2407.13853)",
+    "forward": "roofline: Williams et al., CACM 52(4), 2009; waves: Lee et al., ASPLOS 2025 (arXiv:2407.13853)",
     "backward": "two products for every forward one: Narayanan et al., SC21 (arXiv:2104.04473), appendix",
     "recompute": "Chen et al., arXiv:1604.06174; selective: Korthikanti et al., arXiv:2205.05198",
     "head_loss": "Yeung et al., vocabulary parallelism, arXiv:2411.05288",

@@ -39,7 +39,9 @@ class Stages:
 
     def total(self, name: str) -> Array:
         """A field of ``BlockCost`` summed over what each stage holds."""
-        answer: Array = sum((getattr(cost, name) * held for cost, held in self.pieces), start=np.zeros_like(self.n_body))
+        answer: Array = sum(
+            (getattr(cost, name) * held for cost, held in self.pieces), start=np.zeros_like(self.n_body)
+        )
         return answer
 
 

@@ -42,9 +42,7 @@ class Setting:
     spans: Spans
 
 
-def estimate_step(
-    model: ModelSpec, workload: Workload, strategy: Strategy, cluster: Cluster, stack: Stack
-) -> Estimate:
+def estimate_step(model: ModelSpec, workload: Workload, strategy: Strategy, cluster: Cluster, stack: Stack) -> Estimate:
     """What one optimizer step costs: exposed seconds by part, bytes by part, FLOP.
 
     Numbers of ``strategy`` may be arrays of one length; then every figure of the answer is such an array. On a
@@ -106,20 +104,20 @@ def arithmetic(strategy: Strategy, workload: Workload, group: NodeGroup, stack: 
 class MicroBatch:
     """Seconds of one micro-batch on each stage, by part: (stages, candidates)."""
 
-    forward: Array
-    backward: Array
-    recompute: Array
-    head: Array
-    tp: Array
-    cp: Array
-    ep: Array
-    dp: Array
-    dispatch: Array
-    dp_hidden: Array
-    tp_hidden: Array
+    forward: Number
+    backward: Number
+    recompute: Number
+    head: Number
+    tp: Number
+    cp: Number
+    ep: Number
+    dp: Number
+    dispatch: Number
+    dp_hidden: Number
+    tp_hidden: Number
 
     @property
-    def total(self) -> Array:
+    def total(self) -> Number:
         """All parts."""
         shown = (self.forward, self.backward, self.recompute, self.head, self.tp, self.cp, self.ep, self.dp)
         return sum(shown, start=self.dispatch)
@@ -135,7 +133,9 @@ def _micro_batch(setting: Setting, gathers: DataParallel) -> MicroBatch:
     head = (held.after.forward_s + held.after.backward_s) * held.has_after * scale
     redo = again * scale
     passes = 2.0 + recompute_share(setting)
-    tp, tp_hidden = exposed_s(tp_s(held, rows, setting.spans) * passes, body_f + body_b, stack.overlap_tp, stack.interference)
+    tp, tp_hidden = exposed_s(
+        tp_s(held, rows, setting.spans) * passes, body_f + body_b, stack.overlap_tp, stack.interference
+    )
     cp_all = cp_s(held, rows, setting.spans) * (passes + 1.0)
     cp, _ = exposed_s(cp_all, held.body.attention_s * held.n_body * scale, stack.overlap_cp, stack.interference)
     ep, _ = exposed_s(ep_s(held, rows, setting.spans) * passes, body_f + body_b, stack.overlap_ep, stack.interference)
@@ -147,25 +147,25 @@ def _micro_batch(setting: Setting, gathers: DataParallel) -> MicroBatch:
     )  # fmt: skip
 
 
-def recompute_share(setting: Setting) -> float:
+def recompute_share(setting: Setting) -> Number:
     """Share of the blocks whose forward is repeated in full."""
     strategy = setting.table.strategy
-    return 1.0 / strategy.recompute_every if strategy.recompute == "full" else 0.0
+    return 1.0 / setting.table.recompute_every if strategy.recompute == "full" else 0.0
 
 
-def recomputed(setting: Setting) -> Array:
+def recomputed(setting: Setting) -> Number:
     """Seconds of forward repeated in backward, per stage."""
     held, strategy = setting.stages, setting.table.strategy
     if strategy.recompute == "full":
-        return held.body.forward_s * held.n_body / strategy.recompute_every
+        return held.body.forward_s * held.n_body / setting.table.recompute_every
     if strategy.recompute == "selective":
         share = setting.stack.selective_share
         once = held.body.core_s if share is None else held.body.forward_s * share
-        return once * held.n_body / strategy.recompute_every
+        return once * held.n_body / setting.table.recompute_every
     return np.zeros_like(held.n_body)
 
 
-def _gathers(setting: Setting, gathers: DataParallel, forward_s: Array, backward_s: Array) -> tuple[Array, Array]:
+def _gathers(setting: Setting, gathers: DataParallel, forward_s: Number, backward_s: Number) -> tuple[Number, Number]:
     """ZeRO-3 in one micro-batch: gathers behind forward, gathers and scatters behind backward; the first is exposed."""
     if setting.table.strategy.zero_stage < 3:
         none = np.zeros_like(forward_s)
@@ -179,7 +179,7 @@ def _gathers(setting: Setting, gathers: DataParallel, forward_s: Array, backward
     return shown_f + shown_b + edge, hidden_f + hidden_b
 
 
-def dispatch_s(setting: Setting, device_s: Array) -> Array:
+def dispatch_s(setting: Setting, device_s: Number) -> Number:
     """Seconds a stage waits for the host in one micro-batch.
 
     A GPU's host runs ahead: the wait is what the host takes beyond the device. A CPU is its own host: dispatch adds.
@@ -198,17 +198,20 @@ def _time(setting: Setting) -> tuple[dict[str, Array], dict[str, Array]]:
     rows, stack, held = setting.table, setting.stack, setting.stages
     gathers = data_parallel(held, rows, setting.spans, stack)
     one = _micro_batch(setting, gathers)
-    stage_s = one.total
+    stage_s = np.asarray(one.total)
     paces = np.argmax(np.where(held.weight > 0, stage_s, 0.0), axis=0)
 
-    def at_pace(value: Array) -> Array:
-        return np.take_along_axis(value, paces[None, :], axis=0)[0]
+    def at_pace(value: Number) -> Array:
+        wide = np.broadcast_to(value, stage_s.shape)
+        picked: Array = np.take_along_axis(wide, paces[None, :], axis=0)[0]
+        return picked
 
     time = {
         name: at_pace(getattr(one, field)) * rows.n_micro
         for name, field in (
             ("forward", "forward"), ("backward", "backward"), ("recompute", "recompute"), ("head_loss", "head"),
-            ("tp_communication", "tp"), ("cp_communication", "cp"), ("ep_communication", "ep"), ("dispatch", "dispatch"),
+            ("tp_communication", "tp"), ("cp_communication", "cp"), ("ep_communication", "ep"),
+            ("dispatch", "dispatch"),
         )
     }  # fmt: skip
     reduce, reduce_hidden = _reductions(setting, gathers, one)
@@ -225,7 +228,7 @@ def _time(setting: Setting) -> tuple[dict[str, Array], dict[str, Array]]:
     return time, hidden
 
 
-def _reductions(setting: Setting, gathers: DataParallel, one: MicroBatch) -> tuple[Array, Array]:
+def _reductions(setting: Setting, gathers: DataParallel, one: MicroBatch) -> tuple[Number, Number]:
     """Once a step: gradients behind the last micro-batch's backward, updated parameters behind the next forward."""
     stack = setting.stack
     none = np.zeros_like(one.forward)
@@ -251,7 +254,7 @@ def _flop(setting: Setting) -> tuple[Array, Array]:
     per_micro = held.total("flop") + held.total("backward_flop")
     strategy = rows.strategy
     again = {"none": 0.0, "selective": held.body.core_flop, "full": held.body.flop}[strategy.recompute]
-    extra = again * held.n_body / strategy.recompute_every
+    extra = again * held.n_body / rows.recompute_every
     scale = rows.n_micro / rows.pp
     model = np.sum(per_micro * held.weight, axis=0) * scale
     return model, model + np.sum(extra * held.weight, axis=0) * scale

@@ -13,7 +13,7 @@ from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
 
 Array = NDArray[Any]
-_COUNTS = ("dp", "tp", "cp", "pp", "ep", "micro_batch", "virtual_stages")
+_COUNTS = ("dp", "tp", "cp", "pp", "ep", "micro_batch", "virtual_stages", "recompute_every")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +31,7 @@ class Table:
     ep: Array
     micro_batch: Array
     virtual_stages: Array
+    recompute_every: Array
     shard: Array
     n_micro: Array
 

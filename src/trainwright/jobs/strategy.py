@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 Count = int | NDArray[np.int64]
 """A degree or a batch: one number, or an array where the strategy is a table of candidates."""
 
-Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp8"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "fp4"]
 Recompute = Literal["none", "selective", "full"]
 Schedule = Literal["gpipe", "1f1b", "interleaved", "zero_bubble"]
 Offload = Literal["none", "optimizer", "parameters"]
 Axis = Literal["tp", "cp", "ep", "dp", "pp"]
 
-PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "bf16", "fp16", "fp8")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "bf16", "fp16", "fp8", "fp4")
 RECOMPUTES: tuple[Recompute, ...] = ("none", "selective", "full")
 SCHEDULES: tuple[Schedule, ...] = ("gpipe", "1f1b", "interleaved", "zero_bubble")
 OFFLOADS: tuple[Offload, ...] = ("none", "optimizer", "parameters")
