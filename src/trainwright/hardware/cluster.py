@@ -34,11 +34,15 @@ class NodeGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """One or more groups; more than one makes it heterogeneous, joined by ``between``."""
+    """One or more groups; more than one makes it heterogeneous, joined by ``between``.
+
+    ``notes`` say what was understood and what was assumed when the text left something open.
+    """
 
     name: str
     groups: tuple[NodeGroup, ...]
     between: Link | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def n_devices(self) -> int:
