@@ -1,0 +1,207 @@
+"""The search: every legal split on every cluster, memory first, then time, then a ranking for the goal.
+
+No formula stands here: ``cost`` prices whole tables, and what is left is to sort them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainwright.cost.stack import Stack
+from trainwright.cost.step import estimate_step
+from trainwright.errors import InvalidInputError
+from trainwright.hardware.cluster import Cluster
+from trainwright.jobs.job import Workload
+from trainwright.jobs.strategy import Strategy
+from trainwright.models.spec import ModelSpec
+from trainwright.plan.aim import Aim
+from trainwright.plan.choice import Choice, capacity_bytes, dollars_per_second
+from trainwright.plan.costed import Costed, Task, cost_tables, room_bytes
+from trainwright.plan.facts import Facts, gather_facts
+from trainwright.plan.pareto import front
+from trainwright.plan.pins import Pin
+from trainwright.plan.space import Space, divisors, make_space, why_empty
+
+_TRIES = 64
+"""Smaller device counts tried when the whole cluster allows no legal split."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """The answer. ``ranking``: distinct ways to divide that keep every limit, best first; empty when none does.
+
+    ``front``: the Pareto front over time, money and memory of all that fits. ``nearest``: what comes closest where
+    ``ranking`` is empty: over memory by the least, or over the limits by the least. ``n_costed`` candidates had their
+    memory computed and ``n_timed`` of them fitted and were timed. ``left_out`` says what was not looked at, and
+    ``empty`` why a cluster had no candidate at all.
+    """
+
+    aim: Aim
+    ranking: tuple[Choice, ...]
+    front: tuple[Choice, ...]
+    nearest: tuple[Choice, ...]
+    n_costed: int
+    n_timed: int
+    seconds: float
+    left_out: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
+
+    @property
+    def best(self) -> Choice | None:
+        """The winner; None when nothing keeps the limits."""
+        return self.ranking[0] if self.ranking else None
+
+
+def search(
+    model: ModelSpec,
+    workload: Workload,
+    clusters: Iterable[Cluster],
+    stack: Stack,
+    aim: Aim | None = None,
+    pins: Iterable[Pin] = (),
+) -> SearchResult:
+    """Every legal strategy on each of the clusters, ranked for the aim.
+
+    Raises InvalidInputError when no cluster has any legal strategy, naming what emptied the space.
+    """
+    started, aim, pins = perf_counter(), aim or Aim(), tuple(pins)
+    task = Task(model=model, workload=workload, stack=stack)
+    all_costed: list[Costed] = []
+    left_out: dict[str, None] = {}
+    errors: list[InvalidInputError] = []
+    for cluster in clusters:
+        facts = gather_facts(model, workload, cluster, tp_across_nodes=aim.tp_across_nodes)
+        space = find_space(facts, aim, pins)
+        if not space.n_candidates:
+            errors.append(why_empty(facts, device_counts(facts, aim), pins))
+            continue
+        left_out |= dict.fromkeys(space.left_out)
+        all_costed.append(cost_tables(task, cluster, space.tables, room_bytes(cluster, aim.headroom_share)))
+    if not all_costed:
+        raise errors[0]
+    columns = _Columns.of(all_costed, aim)
+    ranking = columns.distinct(columns.score(aim.goal), aim.n_shown)
+    nearest = () if ranking else columns.distinct(columns.miss(aim), aim.n_shown)
+    return SearchResult(
+        aim=aim,
+        ranking=_choices(task, all_costed, ranking),
+        front=_choices(task, all_costed, columns.front()),
+        nearest=_choices(task, all_costed, nearest),
+        n_costed=len(columns.step_s),
+        n_timed=sum(costed.n_timed for costed in all_costed),
+        seconds=perf_counter() - started,
+        left_out=tuple(left_out),
+        empty=tuple(error.message for error in errors),
+    )
+
+
+def device_counts(facts: Facts, aim: Aim) -> tuple[int, ...]:
+    """How many devices the candidates may use: all that are there for the fastest, any even share for less money."""
+    most = min(facts.n_devices, aim.max_devices or facts.n_devices)
+    if aim.goal == "fastest" and aim.budget_dollars is None:
+        return (most,)
+    return tuple(int(count) for count in divisors(most)[::-1])
+
+
+def find_space(facts: Facts, aim: Aim, pins: tuple[Pin, ...]) -> Space:
+    """The space on all devices; on the most devices that allow any legal split, where all of them allow none."""
+    counts = device_counts(facts, aim)
+    space = make_space(facts, counts, pins, aim.max_candidates)
+    most = max(counts)
+    for count in range(most - 1, max(0, most - _TRIES), -1):
+        if space.n_candidates:
+            return space
+        space = make_space(facts, (count,), pins, aim.max_candidates)
+    return space
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Columns:
+    """All candidates of all clusters in one order; ``whole_*`` are of the whole job where its steps are known."""
+
+    step_s: NDArray[np.float64]
+    dollars: NDArray[np.float64]
+    peak_bytes: NDArray[np.float64]
+    room: NDArray[np.float64]
+    shapes: NDArray[np.int64]
+    within: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, all_costed: list[Costed], aim: Aim) -> _Columns:
+        """The columns of every cluster, one after another."""
+        step_s = np.concatenate([costed.step_s for costed in all_costed])
+        dollars = np.concatenate([costed.dollars for costed in all_costed])
+        n_steps = aim.n_steps or 1.0
+        within = np.isfinite(step_s)
+        if aim.deadline_s is not None:
+            within &= step_s * n_steps <= aim.deadline_s
+        if aim.budget_dollars is not None:
+            within &= dollars * n_steps <= aim.budget_dollars
+        rooms = [np.full(len(c.step_s), room_bytes(c.cluster, aim.headroom_share)) for c in all_costed]
+        return cls(
+            step_s=step_s,
+            dollars=dollars,
+            peak_bytes=np.concatenate([costed.peak_bytes for costed in all_costed]),
+            room=np.concatenate(rooms),
+            shapes=np.concatenate([costed.shapes() * 4_099 + i for i, costed in enumerate(all_costed)]),
+            within=within,
+        )
+
+    def score(self, goal: str) -> NDArray[np.float64]:
+        """What the goal minimizes; infinite for what does not keep the limits."""
+        column = {"fastest": self.step_s, "cheapest": self.dollars, "least-memory": self.peak_bytes}[goal]
+        return np.where(self.within, column, np.inf)
+
+    def miss(self, aim: Aim) -> NDArray[np.float64]:
+        """By what factor a candidate misses its worst limit: memory first, then deadline and budget."""
+        worst = self.peak_bytes / self.room
+        if not np.isfinite(self.step_s).any():
+            return worst
+        n_steps = aim.n_steps or 1.0
+        worst = np.where(np.isfinite(self.step_s), 1.0, np.inf)
+        if aim.deadline_s is not None:
+            worst = np.maximum(worst, self.step_s * n_steps / aim.deadline_s)
+        if aim.budget_dollars is not None:
+            worst = np.maximum(worst, self.dollars * n_steps / aim.budget_dollars)
+        return worst
+
+    def distinct(self, score: NDArray[np.float64], n_shown: int) -> NDArray[np.int64]:
+        """The best candidates, one for each way to divide; ties by time, money, then memory."""
+        finite = np.flatnonzero(np.isfinite(score))
+        order = finite[np.lexsort((self.peak_bytes[finite], self.dollars[finite], self.step_s[finite], score[finite]))]
+        _, first = np.unique(self.shapes[order], return_index=True)
+        return order[np.sort(first)[:n_shown]]
+
+    def front(self) -> NDArray[np.int64]:
+        """The Pareto front of what fits."""
+        fits = np.flatnonzero(np.isfinite(self.step_s))
+        return fits[front(self.step_s[fits], self.dollars[fits], self.peak_bytes[fits])]
+
+
+def _choices(task: Task, all_costed: list[Costed], indices: NDArray[np.int64] | tuple[()]) -> tuple[Choice, ...]:
+    """Full estimates of some rows."""
+    starts = np.cumsum([0, *(len(costed.step_s) for costed in all_costed)])
+    chosen: list[Choice] = []
+    for index in indices:
+        which = int(np.searchsorted(starts, index, side="right")) - 1
+        costed = all_costed[which]
+        chosen.append(price(task, costed.cluster, costed.strategy(int(index - starts[which]))))
+    return tuple(chosen)
+
+
+def price(task: Task, cluster: Cluster, strategy: Strategy) -> Choice:
+    """One strategy, made by hand or found, with its full estimate."""
+    estimate = estimate_step(task.model, task.workload, strategy, cluster, task.stack)
+    rate = dollars_per_second(cluster, float(strategy.n_devices))
+    return Choice(
+        cluster=cluster,
+        strategy=replace(strategy, shard=strategy.shard if strategy.zero_stage else None),
+        estimate=estimate,
+        capacity_bytes=capacity_bytes(cluster),
+        dollars_per_step=None if rate is None else rate * float(estimate.step_s),
+    )
