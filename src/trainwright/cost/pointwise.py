@@ -26,7 +26,8 @@ def stream_s(
     >>> float(stream_s(1e9, device)), float(stream_s(1e3, device))  # 1 GB at 1 TB/s; a tiny kernel is its launch
     (0.001, 4e-06)
     """
-    rate = stream_bytes_per_s(device, touched_bytes if working_set_bytes is None else working_set_bytes)
+    working_set = np.maximum(touched_bytes if working_set_bytes is None else working_set_bytes, 1.0)
+    rate = stream_bytes_per_s(device, working_set)
     work_s = touched_bytes / rate
     if device.efficiency.transcendental_per_s is not None:
         work_s = np.maximum(work_s, transcendental / device.efficiency.transcendental_per_s)

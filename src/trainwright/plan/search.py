@@ -86,7 +86,7 @@ def search(
         raise errors[0]
     columns = _Columns.of(all_costed, aim)
     ranking = columns.distinct(columns.score(aim.goal), aim.n_shown)
-    nearest = () if ranking else columns.distinct(columns.miss(aim), aim.n_shown)
+    nearest = ranking[:0] if ranking.size else columns.distinct(columns.miss(aim), aim.n_shown)
     return SearchResult(
         aim=aim,
         ranking=_choices(task, all_costed, ranking),
@@ -183,7 +183,7 @@ class _Columns:
         return fits[front(self.step_s[fits], self.dollars[fits], self.peak_bytes[fits])]
 
 
-def _choices(task: Task, all_costed: list[Costed], indices: NDArray[np.int64] | tuple[()]) -> tuple[Choice, ...]:
+def _choices(task: Task, all_costed: list[Costed], indices: NDArray[np.int64]) -> tuple[Choice, ...]:
     """Full estimates of some rows."""
     starts = np.cumsum([0, *(len(costed.step_s) for costed in all_costed)])
     chosen: list[Choice] = []

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+from tests.plan.clusters import cluster
+
+from trainwright.cost.stack import stack
+from trainwright.cost.step import estimate_step
+from trainwright.errors import InvalidInputError
+from trainwright.jobs.job import Workload
+from trainwright.models.catalogue import model
+from trainwright.plan.aim import Aim
+from trainwright.plan.choice import describe
+from trainwright.plan.costed import n_rows, row
+from trainwright.plan.facts import gather_facts
+from trainwright.plan.pins import parse_pins
+from trainwright.plan.search import search
+from trainwright.plan.space import make_space
+
+SPEC = model("gpt2")
+WORKLOAD = Workload(global_batch=8, seq=1024)
+STACK = stack("torchtitan")
+PINS = parse_pins(["!offload", "recompute=none|full", "every=1|2", "order=tp-cp-ep-dp-pp", "!cp"])
+CLUSTER = cluster(1, 4)
+
+
+def one_by_one(cluster_, counts=(4,)):
+    facts = gather_facts(SPEC, WORKLOAD, cluster_)
+    for table in make_space(facts, counts, PINS).tables:
+        for index in range(n_rows(table)):
+            strategy = row(table, index)
+            yield strategy, estimate_step(SPEC, WORKLOAD, strategy, cluster_, STACK)
+
+
+def test_the_exhaustive_optimum_is_what_pricing_every_candidate_alone_finds():
+    result = search(SPEC, WORKLOAD, [CLUSTER], STACK, Aim(), PINS)
+    priced = [(float(estimate.step_s), strategy) for strategy, estimate in one_by_one(CLUSTER)]
+    assert result.n_costed == result.n_timed == len(priced) > 100
+    best_s = min(seconds for seconds, _ in priced)
+    assert result.best.step_s == pytest.approx(best_s, rel=1e-12)
+    assert describe(result.best.strategy) in {describe(s) for seconds, s in priced if seconds <= best_s * (1 + 1e-9)}
+
+
+def test_ranking_is_distinct_and_ascending_and_the_front_is_not_dominated():
+    result = search(SPEC, WORKLOAD, [CLUSTER, cluster(1, 2)], STACK, Aim(goal="cheapest", n_shown=5), PINS)
+    dollars = [choice.dollars_per_step for choice in result.ranking]
+    assert dollars == sorted(dollars)
+    assert len({describe(choice.strategy).split(" mb")[0] for choice in result.ranking}) == 5
+    points = np.array([(c.step_s, c.dollars_per_step, c.peak_bytes) for c in result.front])
+    for point in points:
+        others = np.any(points != point, axis=1) & np.all(points <= point * (1 - 1e-12), axis=1)
+        assert not others.any()
+
+
+def test_limits_that_nothing_keeps_get_the_closest_offers():
+    aim = Aim(n_steps=1000, deadline_s=1e-3)
+    result = search(SPEC, WORKLOAD, [CLUSTER], STACK, aim, PINS)
+    assert result.best is None
+    assert result.nearest[0].step_s == min(choice.step_s for choice in result.front)
+
+
+def test_an_empty_space_is_an_error_that_names_the_pin():
+    with pytest.raises(InvalidInputError, match="the pin 'tp=5' leaves no legal strategy"):
+        search(SPEC, WORKLOAD, [CLUSTER], STACK, Aim(), parse_pins(["tp=5"]))
+
+
+def test_fewer_devices_where_all_of_them_allow_no_split():
+    result = search(SPEC, Workload(global_batch=4, seq=1023), [cluster(1, 13)], STACK, Aim(), PINS)
+    assert result.best.strategy.n_devices == 12  # 13 divides neither batch, heads, nor 12 blocks
