@@ -25,9 +25,9 @@ from typing import Any
 from trainwright.errors import InvalidInputError, unknown_name
 from trainwright.hardware import catalogue
 from trainwright.hardware.catalogue import CatalogueEntry
-from trainwright.hardware.cluster import Cluster, NodeGroup
+from trainwright.hardware.cluster import NodeGroup
 from trainwright.hardware.link import Link
-from trainwright.hardware.parse import default_intra, join, network_link
+from trainwright.hardware.parse import default_intra, network_link
 from trainwright.units import parse_bytes, parse_dollars
 
 _TOP = ("name", "group", "device", "link")
@@ -36,8 +36,8 @@ _DEVICE = ("name", "vendor", "architecture", "kind", "memory_gib", "bandwidth_gb
 _LINK = ("name", "bandwidth_gb_per_s", "latency_us", "source")
 
 
-def read_cluster(path: Path) -> Cluster:
-    """The cluster that the file describes."""
+def read_groups(path: Path) -> tuple[str, list[NodeGroup], list[str]]:
+    """The cluster's name, its groups, and what was assumed (nothing: a file is exact)."""
     raw = catalogue.load_toml(path)
     _known_keys(str(path), raw, _TOP)
     if not raw.get("group"):
@@ -45,7 +45,7 @@ def read_cluster(path: Path) -> Cluster:
     own_links = {table["name"]: _own_link(path, table) for table in raw.get("link", ())}
     own_devices = {table["name"]: _own_device(path, table) for table in raw.get("device", ())}
     groups = [_group(path, table, own_devices, own_links) for table in raw["group"]]
-    return join(raw.get("name", path.stem), groups, [])
+    return raw.get("name", path.stem), groups, []
 
 
 def _known_keys(where: str, table: Mapping[str, Any], known: Iterable[str]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from trainwright.errors import InvalidInputError
@@ -19,6 +20,7 @@ from trainwright.hardware import catalogue
 from trainwright.hardware.catalogue import CatalogueEntry
 from trainwright.hardware.cluster import Cluster, NodeGroup
 from trainwright.hardware.link import Link
+from trainwright.hardware.prices import Price, price
 from trainwright.units import format_rate, parse_bandwidth
 
 EXAMPLES = "'16 x 8xH100-SXM @ 400Gbit/s per device', '4xRTX-4090' or 'cluster.toml'"
@@ -31,8 +33,10 @@ _GROUP = re.compile(
 _PER = re.compile(r"^(?P<bandwidth>.*?)(?:\s+per\s+(?P<what>device|gpu|chip|node))?$", re.IGNORECASE)
 
 
-def parse_cluster(text_or_path: str | Path) -> Cluster:
-    """The cluster that the text or the TOML file describes.
+def parse_cluster(text_or_path: str | Path, own_prices: Iterable[Price] = ()) -> Cluster:
+    """The cluster that the text or the TOML file describes, with the price of each device where somebody quotes one.
+
+    ``own_prices`` (see hardware/prices.py) go before the catalogue's; a price in the file goes before both.
 
     >>> cluster = parse_cluster("16 x 8xH100-SXM @ 400Gbit/s")
     >>> cluster.n_devices, cluster.groups[0].inter.bytes_per_s
@@ -42,15 +46,17 @@ def parse_cluster(text_or_path: str | Path) -> Cluster:
     """
     text = str(text_or_path).strip()
     if isinstance(text_or_path, Path) or text.endswith(".toml"):
-        from trainwright.hardware.cluster_file import read_cluster  # it needs this module's link text
+        from trainwright.hardware.cluster_file import read_groups  # it needs this module's link text
 
-        return read_cluster(Path(text))
-    parts = [part.strip() for part in text.split("+")]
-    parsed = [_group(part) for part in parts]
-    return join(text, [group for group, _ in parsed], [note for _, notes in parsed for note in notes])
+        name, groups, notes = read_groups(Path(text))
+    else:
+        parsed = [_group(part.strip()) for part in text.split("+")]
+        name, groups = text, [group for group, _ in parsed]
+        notes = [note for _, some in parsed for note in some]
+    return _join(name, [_priced(group, tuple(own_prices)) for group in groups], notes)
 
 
-def join(name: str, groups: list[NodeGroup], notes: list[str]) -> Cluster:
+def _join(name: str, groups: list[NodeGroup], notes: list[str]) -> Cluster:
     """Groups as one cluster; the slowest network among them joins them."""
     n_devices = sum(group.n_devices for group in groups)
     if n_devices > MOST_DEVICES:
@@ -62,6 +68,16 @@ def join(name: str, groups: list[NodeGroup], notes: list[str]) -> Cluster:
         between = min((group.inter for group in groups), key=lambda link: link.bytes_per_s)
         notes = [*notes, f"the groups are joined by the slowest of their networks, {describe_link(between)}"]
     return Cluster(name=name, groups=tuple(groups), between=between, notes=tuple(notes))
+
+
+def _priced(group: NodeGroup, own: tuple[Price, ...]) -> NodeGroup:
+    """The group with the user's price, or the catalogue's, unless it has one."""
+    found = price(group.device.name, own=own)
+    if group.dollars_per_device_hour is not None or found is None:
+        return group
+    return dataclasses.replace(
+        group, dollars_per_device_hour=found.dollars_per_device_hour, price_source=found.describe()
+    )
 
 
 def _group(text: str) -> tuple[NodeGroup, list[str]]:

@@ -103,9 +103,7 @@ def quotes(device: str, provider: str | None = None, kind: str | None = "on-dema
     return tuple(sorted(found, key=lambda p: p.date if p.year else "", reverse=True))
 
 
-def price(
-    device: str, provider: str | None = None, kind: str = "on-demand", own: Iterable[Price] = ()
-) -> Price | None:
+def price(device: str, provider: str | None = None, kind: str = "on-demand", own: Iterable[Price] = ()) -> Price | None:
     """The price to reckon with: the user's own; else the middle one of the quotes of the newest two years.
 
     Of an even number the lower of the middle two. None when nobody quotes the device.
