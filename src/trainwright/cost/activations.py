@@ -1,0 +1,149 @@
+"""Bytes that one block keeps from forward to backward, and needs on top while its backward runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainwright.cost.memory_rules import MemoryRules
+from trainwright.hardware.device import DTYPE_BYTES
+from trainwright.jobs.strategy import Strategy
+from trainwright.models.spec import Attention, Block, CrossEntropy, Matmul, Op, Pointwise, Saved, Size
+from trainwright.units import Number
+
+_FIXED_BYTES = {"fp32": 4.0, "int64": 8.0, "bool": 1.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeper:
+    """How a strategy and a stack keep tensors: everything that the bytes of a tensor depend on but its shape."""
+
+    strategy: Strategy
+    rules: MemoryRules
+    seq: float
+
+    @property
+    def compute_bytes(self) -> float:
+        """Bytes of what matmuls read; fp8 stacks keep activations in 16 bits, fp8 copies aside."""
+        return max(DTYPE_BYTES[self.strategy.precision], 2.0)
+
+    @property
+    def parameter_bytes(self) -> float:
+        """Bytes of a parameter as the ops read it: under autocast as it is kept, else in the compute dtype."""
+        own = self.rules.parameter_bytes
+        return own if own is not None and self.rules.casts == "autocast" else self.compute_bytes
+
+    @property
+    def is_cast(self) -> bool:
+        """Whether each matmul casts what it reads, and keeps the copies."""
+        return self.rules.casts == "autocast" and self.parameter_bytes > self.compute_bytes
+
+    def elements(self, size: Size) -> Number:
+        """Elements of one micro-batch on one context-parallel rank."""
+        return size.at(np.asarray(self.strategy.micro_batch, dtype=float), self.seq / self.strategy.cp)
+
+    def ways(self, split: str) -> Number:
+        """How many ways a tensor is divided."""
+        divided = split != "none" or self.strategy.sequence_parallel
+        return self.strategy.tp if divided else 1.0
+
+    def saved_bytes(self, saved: Saved) -> Number:
+        """Bytes of one saved tensor."""
+        if saved.dtype == "compute":
+            each = self.compute_bytes
+        elif saved.dtype == "parameter":
+            each = self.parameter_bytes
+        else:
+            each = _FIXED_BYTES[saved.dtype]
+        return self.elements(saved.elements) * each / self.ways(saved.split)
+
+
+def kept_bytes(block: Block, keeper: Keeper) -> Number:
+    """Bytes that one repeat of a block keeps for one micro-batch when nothing is recomputed.
+
+    A GPT layer with dropout and flash attention keeps 34 bytes a token and hidden unit in 16 bits, plain attention 5
+    more for each query-key pair of a head; tensor parallelism divides what lies inside attention and MLP, sequence
+    parallelism the rest too. Source: Korthikanti et al., arXiv:2205.05198, sections 4.1 and 4.2.
+    """
+    return sum((op_kept_bytes(op, keeper) for op in block.ops), start=0.0)
+
+
+def op_kept_bytes(op: Op, keeper: Keeper) -> Number:
+    """Bytes that one op keeps for one micro-batch."""
+    total: Number = sum((keeper.saved_bytes(saved) for saved in kept(op, keeper.rules)), start=0.0)
+    if isinstance(op, Attention) and keeper.rules.attention == "plain":
+        total = total + pair_bytes(op, keeper)
+    if isinstance(op, Matmul) and keeper.is_cast:
+        total = total + cast_bytes(op, keeper)
+    return total
+
+
+def kept(op: Op, rules: MemoryRules) -> tuple[Saved, ...]:
+    """What an op keeps: all that eager code names, or only a fused kernel's inputs.
+
+    A fused norm keeps its input in the compute dtype; a fused activation its input, two halves where it is gated.
+    """
+    if rules.saves == "eager" or not isinstance(op, Pointwise) or not op.saved:
+        return op.saved
+    if op.name.endswith("norm"):
+        return (Saved(elements=op.elements, split=op.saved[0].split),)
+    if op.name.endswith("activation"):
+        inputs = 2.0 if is_gated(op) else 1.0
+        return (Saved(elements=op.elements.times(inputs), split=op.saved[0].split),)
+    return op.saved
+
+
+def is_gated(op: Pointwise) -> bool:
+    """Whether an activation multiplies two halves (its eager product is one kernel more)."""
+    return op.n_kernels % 2 == 0 and op.saved[0].elements.token >= 3.0 * op.elements.token
+
+
+def pair_bytes(op: Attention, keeper: Keeper) -> Number:
+    """Bytes that plain attention keeps for its query-key pairs: probabilities, and dropout's mask and output."""
+    strategy = keeper.strategy
+    pairs = op.queries.at(1.0, keeper.seq / strategy.cp) * op.keys.at(1.0, keeper.seq)
+    return strategy.micro_batch * op.n_heads * pairs * keeper.rules.pair_bytes / strategy.tp
+
+
+def cast_bytes(op: Matmul, keeper: Keeper) -> Number:
+    """Bytes of autocast's copies: the weight, and the input once more for each further weight that reads it."""
+    weight = op.n_parameters * keeper.compute_bytes / (keeper.ways(op.split) if op.split != "none" else 1.0)
+    again = sum((keeper.saved_bytes(saved) for saved in op.saved), start=0.0) * (op.n_kernels - 1)
+    return weight + again
+
+
+def boundary_bytes(block: Block, keeper: Keeper) -> Number:
+    """Bytes of what flows from one block to the next, which full recomputation keeps."""
+    return keeper.saved_bytes(Saved(elements=block.boundary, dtype="parameter"))
+
+
+def backward_need_bytes(op: Op, keeper: Keeper) -> Number:
+    """Bytes that an op's backward allocates at its peak: gradients in and out, and a cast weight's gradient.
+
+    Eager RMSNorm writes its four gradient terms out; a gated activation holds three gradients at once.
+    """
+    if isinstance(op, Matmul):
+        return _matmul_need_bytes(op, keeper)
+    if isinstance(op, Attention):
+        width = op.n_heads * (op.qk_dim + 2 * op.v_dim) + op.n_kv_heads * (op.qk_dim + op.v_dim)
+        pairs = pair_bytes(op, keeper) * 0.8 if keeper.rules.attention == "plain" else 0.0
+        return keeper.elements(op.queries) * width * keeper.compute_bytes / keeper.ways("heads") + pairs
+    if isinstance(op, Pointwise):
+        is_eager_norm = op.upcast and keeper.rules.saves == "eager"
+        copies, each = (4.0, 4.0) if is_eager_norm else (2.0, keeper.compute_bytes)
+        if op.name.endswith("activation") and op.saved and is_gated(op):
+            copies = 3.0
+        return keeper.elements(op.elements) * copies * each / keeper.ways(op.split)
+    if isinstance(op, CrossEntropy):
+        logits = keeper.elements(op.rows) * op.n_classes / keeper.ways(op.split)
+        return logits * (keeper.rules.loss_bytes - 4.0)
+    return 0.0
+
+
+def _matmul_need_bytes(op: Matmul, keeper: Keeper) -> Number:
+    outer, inner = (op.k, op.n) if op.split != "row" else (op.n, op.k)
+    ways = keeper.ways(op.split)
+    gradients = keeper.elements(op.rows) * (inner / ways + outer / keeper.ways("none")) * keeper.compute_bytes
+    weight = op.n_parameters * keeper.compute_bytes / (ways if op.split != "none" else 1.0)
+    return gradients + (weight if keeper.is_cast else 0.0)

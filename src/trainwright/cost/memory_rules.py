@@ -1,0 +1,100 @@
+"""What a software stack keeps in memory: dtypes of the states, what its kernels save, buffers, allocator."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+
+from trainwright.errors import unknown_name
+from trainwright.units import Number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRules:
+    """The memory side of a stack. Bytes are per element unless named otherwise.
+
+    States: parameters are kept in ``parameter_bytes`` (None: the compute dtype), gradients in ``gradient_bytes``
+    (None: as the parameters), a copy in fp32 beside low-precision parameters when ``master_weights``, and optimizer
+    moments in ``moment_bytes``. ``casts``: who makes low-precision copies of fp32 parameters: nobody (they are kept in
+    it), autocast inside each matmul (which keeps them for backward), or the gather of sharded parameters.
+
+    Activations: ``saves`` "eager" keeps what each op of the model names, "fused" what fused kernels keep instead.
+    ``attention`` "plain" adds ``pair_bytes`` for each query-key pair of each head. ``selective`` is what selective
+    recomputation drops: the pairs ("pairs"), or all but ``selective_share`` of what is kept ("share").
+
+    Loss: ``loss_bytes`` per logit alive in the backward of log-softmax, what it kept included; ``held_logit_bytes`` of
+    it all through backward.
+
+    Gathers: with ZeRO 3, ``gathered_blocks`` blocks of whole parameters are alive at once, and ``scattered_blocks`` of
+    whole gradients, in ``reduce_bytes``. ``bucket_share``: gradient buckets beside the gradients, as a share of them.
+    ``fresh_gradients``: gradients appear in backward and go after the update; else buffers for them always exist.
+
+    Optimizer: ``optimizer_temporary`` copies of one fp32 state live during the update: of all of them ("all",
+    foreach), or of the largest parameter ("largest", a loop), or none (fused).
+
+    Outside torch's allocator: ``context_bytes`` (CUDA context and libraries), ``communicator_bytes`` for each process
+    group; inside: ``workspace_bytes`` (cuBLAS and the like). ``reserved_factor``: reserved over allocated.
+    """
+
+    parameter_bytes: float | None = None
+    gradient_bytes: float | None = None
+    moment_bytes: float = 4.0
+    master_weights: bool = True
+    casts: Literal["none", "autocast", "gathered"] = "none"
+    saves: Literal["eager", "fused"] = "fused"
+    attention: Literal["flash", "plain"] = "flash"
+    pair_bytes: float = 5.0
+    selective: Literal["pairs", "share"] = "pairs"
+    selective_share: float = 0.5
+    loss_bytes: float = 12.0
+    held_logit_bytes: float = 0.0
+    gathered_blocks: float = 2.0
+    scattered_blocks: float = 1.0
+    reduce_bytes: float = 4.0
+    bucket_share: float = 0.0
+    fresh_gradients: bool = False
+    optimizer_temporary: Literal["none", "largest", "all"] = "none"
+    workspace_bytes: float = 0.0
+    context_bytes: float = 0.0
+    communicator_bytes: float = 0.0
+    reserved_factor: float = 1.0
+    source: str = ""
+
+
+@cache
+def memory_rules(stack: str) -> MemoryRules:
+    """The rules of a stack, by its name in cost/data/memory.toml, where ``like`` starts from another's.
+
+    >>> memory_rules("trainwright").casts
+    'autocast'
+    """
+    text = resources.files("trainwright.cost").joinpath("data/memory.toml").read_text(encoding="utf-8")
+    tables: dict[str, dict[str, Any]] = tomllib.loads(text)
+    if stack not in tables:
+        raise unknown_name("stack", stack, tables)
+    table = dict(tables[stack])
+    while "like" in table:
+        table = {**tables[table.pop("like")], **table}
+    return MemoryRules(**table)
+
+
+def reserved_bytes(allocated_bytes: Number, rules: MemoryRules) -> Number:
+    """What the caching allocator holds for this much allocated: whole segments, and gaps between live tensors.
+
+    >>> reserved_bytes(10e9, MemoryRules(reserved_factor=1.1))
+    11000000000.0
+    """
+    return allocated_bytes * rules.reserved_factor
+
+
+def occupied_bytes(allocated_bytes: Number, n_communicators: Number, rules: MemoryRules) -> Number:
+    """What the device has lost as nvidia-smi shows it: reserved, the context, and each communicator's buffers.
+
+    >>> occupied_bytes(10e9, 2, MemoryRules(reserved_factor=1.1, context_bytes=5e8, communicator_bytes=2e8))
+    11900000000.0
+    """
+    outside = rules.context_bytes + n_communicators * rules.communicator_bytes
+    return reserved_bytes(allocated_bytes, rules) + outside

@@ -1,0 +1,123 @@
+"""Memory of a step: papers' figures, sharding by hand, and arrays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainwright.cost.inflight import residence
+from trainwright.cost.memory import MEMORY_PARTS, step_memory
+from trainwright.cost.memory_rules import MemoryRules, memory_rules
+from trainwright.errors import InvalidInputError
+from trainwright.jobs.job import Workload
+from trainwright.jobs.strategy import Strategy
+from trainwright.models.shape import Shape
+from trainwright.models.transformer import decoder
+
+LLAMA = decoder(Shape(layers=8, hidden=512, heads=8, kv_heads=4, ffn=1024, vocabulary=1000))
+MEGATRON = memory_rules("megatron-2021")
+
+
+def gpt(layers: int, hidden: int, heads: int) -> Any:
+    return decoder(
+        Shape(
+            family="gpt", layers=layers, hidden=hidden, heads=heads, vocabulary=51200, max_seq=2048, norm="layer",
+            gated=False, activation="gelu", positions="learned", fused_qkv=True, qkv_bias=True, out_bias=True,
+            mlp_bias=True, dropout=True, tied=True,
+        )
+    )  # fmt: skip
+
+
+def parts(model: Any, strategy: Strategy, rules: MemoryRules, **workload: Any) -> Any:
+    return step_memory(model, Workload(**{"global_batch": 8, "seq": 512} | workload), strategy, rules)[0]
+
+
+@pytest.mark.parametrize(
+    ("sequence_parallel", "attention", "per_token_and_unit"),
+    [
+        (False, "plain", 10 + 24 / 8 + 5 * 64 * 2048 / (6144 * 8)),
+        (True, "plain", 34 / 8 + 5 * 64 * 2048 / (6144 * 8)),
+        (True, "flash", 34 / 8),
+    ],
+)
+def test_a_layer_keeps_what_korthikanti_counts(
+    sequence_parallel: bool, attention: Any, per_token_and_unit: float
+) -> None:
+    # Korthikanti et al., Table 2: bytes per layer = s b h (10 + 24 / t + 5 a s / (h t)), and with sequence parallel.
+    strategy = Strategy(tp=8, micro_batch=4, precision="fp16", sequence_parallel=sequence_parallel)
+    rules = replace(MEGATRON, attention=attention)
+    more, less = (
+        parts(gpt(layers, 6144, 64), strategy, rules, global_batch=4, seq=2048)["activations"] for layers in (48, 24)
+    )
+    assert (more - less) / 24 / (2048 * 4 * 6144) == pytest.approx(per_token_and_unit, rel=0.01)
+
+
+def test_states_of_mixed_precision_adam_are_18_bytes_a_parameter() -> None:
+    held = parts(LLAMA, Strategy(dp=8), MEGATRON)
+    n = LLAMA.n_parameters
+    assert [held[part] / n for part in ("parameters", "gradients", "optimizer")] == pytest.approx([2, 4, 12])
+
+
+@pytest.mark.parametrize(("stage", "expected"), [(0, 18), (1, 6 + 12 / 8), (2, 2 + 16 / 8), (3, 18 / 8)])
+def test_each_zero_stage_shards_more(stage: int, expected: float) -> None:
+    held = parts(LLAMA, Strategy(dp=8, zero_stage=stage), MEGATRON)
+    states = sum(held[part] for part in ("parameters", "gradients", "optimizer"))
+    assert states / LLAMA.n_parameters == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "moments"), [("sgd", 4.0), ("adamw", 8.0), ("adamw8bit", 2.0), ("adafactor", 0.2), ("muon", 4.5)]
+)
+def test_optimizers_keep_their_moments(optimizer: Any, moments: float) -> None:
+    held = parts(LLAMA, Strategy(precision="fp32"), memory_rules("trainwright"), optimizer=optimizer)
+    assert held["optimizer"] / LLAMA.n_parameters == pytest.approx(moments, abs=0.2)
+
+
+def test_lora_trains_little() -> None:
+    full = parts(LLAMA, Strategy(), MEGATRON)
+    lora = parts(LLAMA, Strategy(), MEGATRON, objective="lora", lora_rank=8)
+    assert lora["optimizer"] + lora["gradients"] < 0.05 * (full["optimizer"] + full["gradients"])
+
+
+def test_recomputation_keeps_less_and_the_less_the_more_blocks() -> None:
+    peaks = [
+        sum(parts(LLAMA, Strategy(micro_batch=8, recompute=recompute, recompute_every=every), MEGATRON).values())
+        for recompute, every in (("none", 1), ("full", 2), ("selective", 1), ("full", 1))
+    ]
+    assert peaks == sorted(peaks, reverse=True)
+    assert peaks[0] > 1.5 * peaks[-1]
+
+
+def test_the_first_stage_is_the_fullest_and_holds_the_micro_batches_in_flight() -> None:
+    strategy = Strategy(pp=4, micro_batch=1)
+    _, stages = step_memory(LLAMA, Workload(global_batch=16, seq=2048), strategy, MEGATRON)
+    first, second, last = (stage["activations"] for stage in stages)
+    assert first > second > last
+
+
+def test_stages_hold_every_block_once() -> None:
+    for strategy in (Strategy(pp=1), Strategy(pp=2), Strategy(pp=3), Strategy(pp=3, stages=(2, 3, 3))):
+        where = residence(LLAMA, strategy, 8.0)
+        ends, body = where.repeats[0].sum(), where.repeats[1].sum()
+        assert ends == where.repeats[2].sum() == where.is_last.sum() == 1
+        assert body == 8
+
+
+def test_arrays_equal_scalars() -> None:
+    tp, pp, dp = np.array([1, 2, 1, 1, 2]), np.array([1, 1, 2, 4, 2]), np.array([8, 4, 4, 2, 2])
+    for recompute in ("none", "selective", "full"):
+        table = Strategy(dp=dp, tp=tp, pp=pp, zero_stage=3, sequence_parallel=True, recompute=recompute)
+        together = parts(LLAMA, table, memory_rules("torchtitan"))
+        for i in range(len(tp)):
+            one = replace(table, dp=int(dp[i]), tp=int(tp[i]), pp=int(pp[i]))
+            alone = parts(LLAMA, one, memory_rules("torchtitan"))
+            assert [together[part][i] for part in MEMORY_PARTS] == pytest.approx([alone[part] for part in MEMORY_PARTS])
+
+
+def test_an_unknown_stack_is_told_the_nearest() -> None:
+    with pytest.raises(InvalidInputError, match="unknown stack 'torchtitian'") as error:
+        memory_rules("torchtitian")
+    assert "torchtitan" in str(error.value.hint)
