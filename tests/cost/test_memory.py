@@ -69,11 +69,11 @@ def test_each_zero_stage_shards_more(stage: int, expected: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "moments"), [("sgd", 4.0), ("adamw", 8.0), ("adamw8bit", 2.0), ("adafactor", 0.2), ("muon", 4.5)]
+    ("optimizer", "moments"), [("sgd", 4.0), ("adamw", 8.0), ("adamw8bit", 2.0), ("adafactor", 0.02), ("muon", 4.2)]
 )
 def test_optimizers_keep_their_moments(optimizer: Any, moments: float) -> None:
     held = parts(LLAMA, Strategy(precision="fp32"), memory_rules("trainwright"), optimizer=optimizer)
-    assert held["optimizer"] / LLAMA.n_parameters == pytest.approx(moments, abs=0.2)
+    assert held["optimizer"] / LLAMA.n_parameters == pytest.approx(moments, abs=0.02)
 
 
 def test_lora_trains_little() -> None:

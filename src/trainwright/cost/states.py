@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from trainwright.cost.activations import Keeper
 from trainwright.jobs.job import OptimizerName, Workload
 from trainwright.jobs.strategy import Strategy
-from trainwright.models.spec import Block, Matmul, Op
+from trainwright.models.spec import Block, Lookup, Matmul, Op
 from trainwright.units import Number
 
 Counts = NDArray[np.float64]
@@ -65,9 +65,12 @@ def n_moments(op: Op, n_trained: float, optimizer: OptimizerName) -> float:
     """
     if optimizer in _MOMENTS:
         return _MOMENTS[optimizer] * n_trained
-    if not isinstance(op, Matmul) or (optimizer == "muon" and op.split == "vocabulary"):
-        return 2.0 * n_trained if optimizer == "muon" else n_trained
-    return n_trained if optimizer == "muon" else min(n_trained, float(op.k + op.n) * op.n_experts)
+    is_inner = isinstance(op, Matmul) and op.split != "vocabulary"
+    if optimizer == "muon":
+        return n_trained if is_inner else 2.0 * n_trained
+    if isinstance(op, Lookup):
+        return float(op.n_entries + op.width)
+    return float(op.k + op.n) * op.n_experts if isinstance(op, Matmul) else n_trained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
