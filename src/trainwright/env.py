@@ -1,12 +1,18 @@
 """The one place that reads the environment. A bad value is an error, never a silent default.
 
 TRAINWRIGHT_CACHE   where machine profiles are kept (default: the user's cache folder)
+RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT, TORCHELASTIC_*   set by torchrun
+SLURM_STEP_ID, SLURM_PROCID, SLURM_NTASKS, SLURM_LOCALID, SLURM_JOB_ID, SLURM_STEP_NODELIST   set by srun
 """
 
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
+
+from trainwright.errors import InvalidInputError
 
 
 def cache_folder() -> Path:
@@ -16,3 +22,63 @@ def cache_folder() -> Path:
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "trainwright"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launched:
+    """Where torchrun or srun put this process, and where rank 0 listens."""
+
+    rank: int
+    n_processes: int
+    local_rank: int
+    address: str
+    port: int
+    attempt: int = 0
+    agent_holds_store: bool = False
+
+
+def launched() -> Launched | None:
+    """This process's place when a launcher other than ours started it; None when it was started alone."""
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        return Launched(
+            rank=_integer("RANK"),
+            n_processes=_integer("WORLD_SIZE"),
+            local_rank=_integer("LOCAL_RANK", 0),
+            address=os.environ.get("MASTER_ADDR", "127.0.0.1"),
+            port=_integer("MASTER_PORT"),
+            attempt=_integer("TORCHELASTIC_RESTART_COUNT", 0),
+            agent_holds_store=os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
+        )
+    if "SLURM_STEP_ID" in os.environ and "SLURM_PROCID" in os.environ and _integer("SLURM_NTASKS", 1) > 1:
+        nodes = os.environ.get("SLURM_STEP_NODELIST", os.environ.get("SLURM_JOB_NODELIST", "127.0.0.1"))
+        return Launched(
+            rank=_integer("SLURM_PROCID"),
+            n_processes=_integer("SLURM_NTASKS"),
+            local_rank=_integer("SLURM_LOCALID", 0),
+            address=os.environ.get("MASTER_ADDR", first_host(nodes)),
+            port=_integer("MASTER_PORT", 20000 + _integer("SLURM_JOB_ID", 0) % 20000),
+        )
+    return None
+
+
+def first_host(nodes: str) -> str:
+    """The first host of a Slurm node list.
+
+    >>> first_host("gpu[003-007,12],login1"), first_host("a1,a2")
+    ('gpu003', 'a1')
+    """
+    match = re.match(r"([^,\[]+)(?:\[(\d+))?", nodes)
+    return (match[1] + (match[2] or "")) if match else nodes
+
+
+def _integer(name: str, default: int | None = None) -> int:
+    text = os.environ.get(name)
+    if text is None and default is not None:
+        return default
+    try:
+        return int(text or "")
+    except ValueError:
+        raise InvalidInputError(
+            f"the environment variable {name} is {text!r}, not a whole number",
+            hint=f"unset {name}, or let the launcher set it",
+        ) from None

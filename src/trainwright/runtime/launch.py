@@ -1,0 +1,213 @@
+"""Start the processes of a run on this machine, hear from them, and end all when one ends badly.
+
+Imports no torch: the launching process stays light and answers signals at once. A worker is
+``python -m trainwright.runtime.worker MODULE FD``; it gets its orders and sends its messages over one pipe, and ends
+itself when the launcher is gone.
+
+Messages from a worker: ("port", n), ("event", anything), ("beat", step, what it does), ("done", result),
+("failed", TrainwrightError), ("crashed", traceback).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from trainwright.errors import InterruptedRunError, TrainwrightError
+
+GRACE_S = 5.0
+"""How long the others may go on after one worker failed, before they are killed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """What each worker is told: its module's ``work(orders, tell)`` is called with this."""
+
+    module: str
+    folder: Path
+    n_processes: int
+    n_threads: int
+    rank: int = 0
+
+
+@dataclass(slots=True)
+class _Worker:
+    rank: int
+    process: subprocess.Popen[bytes]
+    pipe: Connection
+    heard_at: float = field(default_factory=time.monotonic)
+    step: int = -1
+    doing: str = "starting"
+    result: Any = None
+    failure: TrainwrightError | None = None
+    ended: bool = False
+
+
+def launch(orders: Orders, on_event: Callable[[Any], None], *, hang_timeout_s: float = 600.0) -> Any:
+    """Run ``orders.module`` in ``n_processes`` processes; returns what rank 0 returned.
+
+    Raises what the first failing worker raised; a worker that was killed, crashed or hangs is named.
+    """
+    workers = [_start(orders, rank) for rank in range(orders.n_processes)]
+    try:
+        with _forwarded_signals(workers):
+            _listen(workers, on_event, hang_timeout_s)
+    finally:
+        _end(workers)
+    failed = next((worker.failure for worker in _by_time_of_failure(workers) if worker.failure), None)
+    if failed is not None:
+        raise failed
+    return workers[0].result
+
+
+def _start(orders: Orders, rank: int) -> _Worker:
+    ours, theirs = Pipe()
+    log = (orders.folder / "logs").joinpath(f"process_{rank}.log")
+    log.parent.mkdir(exist_ok=True)
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(orders.n_threads),
+        "MKL_NUM_THREADS": str(orders.n_threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+    }
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "trainwright.runtime.worker", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            start_new_session=True,
+        )
+    theirs.close()
+    ours.send(
+        Orders(
+            module=orders.module,
+            folder=orders.folder,
+            n_processes=orders.n_processes,
+            n_threads=orders.n_threads,
+            rank=rank,
+        )
+    )
+    return _Worker(rank=rank, process=process, pipe=ours)
+
+
+def _listen(workers: list[_Worker], on_event: Callable[[Any], None], hang_timeout_s: float) -> None:
+    """Until every worker ended, or one failed and the grace of the others is over."""
+    deadline = float("inf")
+    while open_workers := [w for w in workers if not w.ended]:
+        ready = wait([w.pipe for w in open_workers], timeout=min(1.0, hang_timeout_s / 4))
+        for worker in open_workers:
+            if worker.pipe in ready:
+                _hear(worker, workers, on_event)
+        if deadline == float("inf") and any(w.failure for w in workers):
+            deadline = time.monotonic() + GRACE_S
+        if time.monotonic() > deadline:
+            return
+        _name_hung(open_workers, hang_timeout_s)
+
+
+def _hear(worker: _Worker, workers: list[_Worker], on_event: Callable[[Any], None]) -> None:
+    try:
+        kind, *rest = worker.pipe.recv()
+    except (EOFError, ConnectionResetError):
+        worker.ended = True
+        worker.failure = worker.failure or _death(worker, len(workers))
+        return
+    worker.heard_at = time.monotonic()
+    if kind == "event":
+        on_event(rest[0])
+    elif kind == "beat":
+        worker.step, worker.doing = rest
+    elif kind == "port":
+        for other in workers[1:]:
+            other.pipe.send(rest[0])
+    elif kind == "done":
+        worker.result = rest[0]
+        worker.doing = "done"
+    elif kind == "failed":
+        worker.failure = rest[0]
+    elif kind == "crashed":
+        worker.failure = TrainwrightError(f"process {worker.rank} of {len(workers)} failed:\n{rest[0]}")
+
+
+def _death(worker: _Worker, n_workers: int) -> TrainwrightError | None:
+    code = worker.process.wait()
+    if code == 0 and worker.doing == "done":
+        return None
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    at = f"at step {worker.step}" if worker.step >= 0 else f"while {worker.doing}"
+    return TrainwrightError(
+        f"process {worker.rank} of {n_workers} {how} {at}",
+        hint="run the same command again: it goes on from the newest checkpoint",
+    )
+
+
+def _by_time_of_failure(workers: list[_Worker]) -> list[_Worker]:
+    """First what a worker said itself or was killed by; last those that only lost their neighbour."""
+    return sorted(workers, key=lambda w: (_is_consequence(w.failure), w.heard_at))
+
+
+def _is_consequence(failure: TrainwrightError | None) -> bool:
+    words = ("Connection closed by peer", "Connection reset by peer", "Connection refused", "Broken pipe", "gloo")
+    return failure is not None and any(word in failure.message for word in words)
+
+
+def _name_hung(workers: list[_Worker], timeout_s: float) -> None:
+    now = time.monotonic()
+    silent = [w for w in workers if now - w.heard_at > timeout_s]
+    if len(silent) < len(workers) or not silent:
+        return
+    last = min(silent, key=lambda w: (w.step, not w.doing.startswith("computing")))
+    others = "; ".join(f"process {w.rank}: {w.doing} in step {w.step}" for w in workers if w is not last)
+    last.failure = TrainwrightError(
+        f"process {last.rank} has not answered for {timeout_s:.0f} s: it is {last.doing} in step {last.step}"
+        + (f" ({others})" if others else ""),
+        hint="run the same command again: it goes on from the newest checkpoint",
+    )
+
+
+def _end(workers: list[_Worker]) -> None:
+    for worker in workers:
+        if worker.process.poll() is None and worker.doing != "done":
+            worker.process.kill()
+        worker.process.wait()
+        worker.pipe.close()
+
+
+@contextmanager
+def _forwarded_signals(workers: list[_Worker]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM go to the workers, which save and stop; a second Ctrl-C kills them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen: list[int] = []
+
+    def forward(number: int, _frame: object) -> None:
+        seen.append(number)
+        for worker in workers:
+            if worker.process.poll() is None:
+                worker.process.send_signal(signal.SIGKILL if seen.count(signal.SIGINT) > 1 else number)
+        if seen.count(signal.SIGINT) > 1:
+            raise InterruptedRunError("killed by a second Ctrl-C, without saving")
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,84 @@
+"""What a finished run leaves beside its records: a Hugging Face folder, and a sample of what the model writes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainwright.data.tokenizer import END_OF_TEXT, load_tokenizer
+from trainwright.errors import CheckpointError
+from trainwright.records.plan import read_plan
+from trainwright.runtime.checkpoint import newest_checkpoint
+from trainwright.runtime.model import build_model, logits_of
+from trainwright.runtime.place import Place
+from trainwright.runtime.state import whole_weights
+from trainwright.runtime.tensorfile import write_tensors
+from trainwright.train.session import Session
+
+SAMPLE_TOKENS = 160
+PROMPT_TOKENS = 12
+
+
+def finish_model(session: Session) -> dict[str, Any]:
+    """Export the model and let it write; returns the RunRecord's fields about them. On the leader only."""
+    config = read_plan(session.folder).model
+    model = build_model(config, session.job.seed)
+    checkpoint = newest_checkpoint(session.folder / "checkpoints", Place(), session.note)
+    assert checkpoint is not None, "the loop saves at its end"
+    whole_weights(checkpoint, model)
+    try:
+        export(session.folder / "model", model, session.folder / "data" / "tokenizer.json", session.job.seq)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write the model to {session.folder / 'model'}: {error.strerror}",
+            hint="make room, then run the same command again",
+        ) from error
+    stream = session.tokens.held_out if len(session.tokens.held_out) else session.tokens.train
+    prompt = [int(token) for token in stream[:PROMPT_TOKENS]]
+    written = write_on(model, prompt, SAMPLE_TOKENS, session.job.seq, session.job.seed)
+    tokenizer = load_tokenizer(session.folder / "data")
+    return {
+        "prompt": tokenizer.decode(prompt),
+        "sample": tokenizer.decode(written),
+        "n_parameters": sum(p.numel() for p in model.parameters()),
+    }
+
+
+def export(folder: Path, model: nn.Module, tokenizer: Path, seq: int) -> None:
+    """Write a folder that ``transformers`` loads: config.json, model.safetensors, tokenizer files; whole or absent."""
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    names = {name for name, _ in model.named_parameters()}
+    kept = {n: t for n, t in model.state_dict().items() if n in names or n in dict(model.named_buffers())}
+    write_tensors(part / "model.safetensors", kept, {"format": "pt"})
+    config: Any = getattr(model, "config", None)
+    if config is not None:
+        config.architectures = [type(model).__name__]
+        (part / "config.json").write_text(config.to_json_string(), encoding="utf-8")
+    shutil.copyfile(tokenizer, part / "tokenizer.json")
+    about = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": seq}
+    if END_OF_TEXT in json.loads(tokenizer.read_text(encoding="utf-8"))["model"]["vocab"]:
+        about["eos_token"] = END_OF_TEXT
+    (part / "tokenizer_config.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+
+
+@torch.no_grad()
+def write_on(model: nn.Module, prompt: list[int], n_tokens: int, seq: int, seed: int) -> list[int]:
+    """Tokens that the model writes after the prompt: drawn at temperature 0.7 from the 40 likeliest."""
+    generator = torch.Generator().manual_seed(seed)
+    model.eval()
+    ids: Tensor = torch.tensor([prompt])
+    for _ in range(n_tokens):
+        logits = logits_of(model, ids[:, -seq:])[0, -1].float() / 0.7
+        values, choices = logits.topk(min(40, logits.numel()))
+        drawn = torch.multinomial(values.softmax(-1), 1, generator=generator)
+        ids = torch.cat([ids, choices[drawn][None]], dim=1)
+    return ids[0, len(prompt) :].tolist()

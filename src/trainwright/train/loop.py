@@ -1,0 +1,132 @@
+"""The training loop: read this file to know what a run does.
+
+What runs on the CPU, for those who predict it: eager Hugging Face forward with SDPA attention (no mask, is_causal),
+logits for every position and a fused log-softmax + NLL over them, backward, gradients summed over replicas in buckets
+after the last micro-batch, a norm over all gradients (and one more pass only when it is above the limit), and a fused
+AdamW. bf16 is torch.autocast: weights are cast at their first use in each micro-batch.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from trainwright.errors import InterruptedRunError, NumericsError, PreemptedError
+from trainwright.records.run import Evaluation
+from trainwright.records.step import StepRecord
+from trainwright.runtime.model import logits_of
+from trainwright.train.measure import Clock, peak_bytes_of
+from trainwright.train.optimizer import clip
+from trainwright.train.session import Session
+
+WARMUP_STEPS = 3
+"""First steps of a process that no median counts; memory is measured in the last of them."""
+
+
+def train(session: Session) -> None:
+    """Take steps until the job's stopping rule, or until asked to stop; the session holds what came of it."""
+    first = session.step
+    while not session.is_over:
+        session.beat("computing")
+        if session.step == first + WARMUP_STEPS - 1:
+            _measured_step(session)
+        else:
+            session.keep(one_step(session), counts=session.step >= first + WARMUP_STEPS)
+        if session.evaluation_due:
+            session.keep_evaluation(evaluate(session))
+        if session.asked_to_stop:
+            _save_and_stop(session)
+        if session.checkpoint_due or session.is_over:
+            session.save()
+
+
+def one_step(session: Session) -> StepRecord:
+    """One optimizer step over this process's part of the global batch."""
+    clock = Clock()
+    sharded, settings = session.sharded, session.job.optimizer
+    rate = session.rate
+    for group in session.optimizer.param_groups:
+        group["lr"] = rate
+    rows = session.batch(session.step)
+    clock.mark("data")
+    loss_sum = torch.zeros(1)
+    for micro in rows.split(session.micro_batch):
+        with session.precision():
+            loss = token_loss(sharded.model, micro) / session.tokens_per_step
+        clock.mark("forward")
+        loss.backward()
+        clock.mark("backward")
+        loss_sum += loss.detach()
+    session.beat("waiting for the others to join gradients")
+    sharded.join_gradients()
+    loss_value = session.agree(loss_sum)
+    clock.mark("communication")
+    norm = sharded.gradient_norm()
+    _check_finite(session, loss_value, float(norm))
+    clip(sharded.parameters, norm, settings.clip_norm)
+    session.optimizer.step()
+    session.optimizer.zero_grad(set_to_none=True)
+    clock.mark("optimizer")
+    return StepRecord(
+        step=session.step,
+        loss=loss_value,
+        learning_rate=rate,
+        gradient_norm=float(norm),
+        tokens=session.tokens_per_step,
+        seconds=clock.seconds,
+        time=clock.parts,
+    )
+
+
+def token_loss(model: nn.Module, rows: Tensor) -> Tensor:
+    """Sum over tokens of the negative log-likelihood (nats) of what comes next; rows are [batch, seq + 1]."""
+    logits = logits_of(model, rows[:, :-1])
+    return functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten(), reduction="sum")
+
+
+@torch.no_grad()
+def evaluate(session: Session) -> Evaluation:
+    """Loss per token and perplexity on the held-out text, shared out among the replicas."""
+    model = session.sharded.model
+    model.eval()
+    total = torch.zeros(2, dtype=torch.float64)
+    for rows in session.held_out_batches():
+        with session.precision():
+            total[0] += token_loss(model, rows).double()
+        total[1] += rows.shape[0] * (rows.shape[1] - 1)
+    model.train()
+    session.sharded.total(total)
+    loss = float(total[0] / total[1])
+    return Evaluation(step=session.step, loss=loss, perplexity=math.exp(min(loss, 700.0)))
+
+
+def _measured_step(session: Session) -> None:
+    """A step under the memory profiler, which slows it down: its time does not count."""
+    records: list[StepRecord] = []
+    alive = [*session.sharded.model.parameters(), *session.sharded.model.buffers()]
+    alive += [v for state in session.optimizer.state.values() for v in state.values() if isinstance(v, Tensor)]
+    session.peak_bytes = peak_bytes_of(lambda: records.append(one_step(session)), alive)
+    session.keep(records[0], counts=False)
+
+
+def _check_finite(session: Session, loss: float, norm: float) -> None:
+    if math.isfinite(loss) and math.isfinite(norm):
+        return
+    what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient norm is {norm}"
+    seen = ", ".join(session.documents_of(session.step)[:3])
+    raise NumericsError(
+        f"{what} at step {session.step}, on {session.job.global_batch} sequences from {seen}",
+        hint="lower optimizer.learning_rate, or use precision fp32; the last checkpoint is as it was",
+    )
+
+
+def _save_and_stop(session: Session) -> None:
+    session.save()
+    how = f"stopped after step {session.step} of {session.n_steps or 'an open number of'} and saved"
+    again = "run the same command again to go on"
+    if session.asked_to_stop == "interrupt":
+        raise InterruptedRunError(how, hint=again)
+    raise PreemptedError(how, hint=again)

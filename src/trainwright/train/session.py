@@ -1,0 +1,217 @@
+"""Everything one process of a run holds, and what of it changes from step to step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from trainwright.data.order import Order, held_out_starts, windows
+from trainwright.data.tokens import Tokens
+from trainwright.errors import CheckpointError
+from trainwright.jobs.job import Job
+from trainwright.records.run import Evaluation
+from trainwright.records.step import StepRecord, step_line
+from trainwright.runtime.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
+from trainwright.runtime.collective import all_reduce
+from trainwright.runtime.place import Place
+from trainwright.runtime.shard import Precision, Sharded
+from trainwright.runtime.state import restore, state_pieces
+from trainwright.train.rates import rate_at
+
+Stop = Literal["", "interrupt", "preempt"]
+_STOPS: tuple[Stop, ...] = ("", "interrupt", "preempt")
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """One process of a run. The fields up to ``micro_batch`` never change; the rest is what the loop moves."""
+
+    folder: Path
+    job: Job
+    place: Place
+    sharded: Sharded
+    optimizer: Optimizer
+    tokens: Tokens
+    order: Order
+    precision: Precision
+    n_steps: int | None
+    tell: Callable[..., None]
+    micro_batch: int = 1
+    step: int = 0
+    stop_asked_here: Stop = ""
+    asked_to_stop: Stop = ""
+    saved_step: int | None = None
+    resumed_from: int | None = None
+    peak_bytes: float | None = None
+    measured: list[StepRecord] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
+    losses: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    begun_at: float = field(default_factory=time.perf_counter)
+    earlier_seconds: float = 0.0
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens that one optimizer step learns from, over all processes."""
+        return self.job.global_batch * self.job.seq
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the step to come."""
+        return rate_at(self.step, self.n_steps, self.job.optimizer.learning_rate, self.job.schedule)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the stopping rule is met: all steps done, or no improvement for ``patience`` checks."""
+        if self.n_steps is not None and self.step >= self.n_steps:
+            return True
+        patience = self.job.stopping.patience
+        if patience is None or len(self.evaluations) <= patience:
+            return False
+        best = min(range(len(self.evaluations)), key=lambda i: self.evaluations[i].loss)
+        return len(self.evaluations) - 1 - best >= patience
+
+    @property
+    def evaluation_due(self) -> bool:
+        """Whether to check on the held-out text now."""
+        if not len(self.tokens.held_out):
+            return False
+        every = self.job.evaluate_every or max((self.n_steps or 1000) // 10, 1)
+        return self.step % every == 0 or self.step == self.n_steps
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether to save now."""
+        return self.step % (self.job.checkpoint_every or max((self.n_steps or 1000) // 5, 1)) == 0
+
+    def batch(self, step: int) -> Tensor:
+        """This replica's rows of the step's global batch, [rows, seq + 1]."""
+        mesh = self.sharded.mesh
+        starts = np.array_split(self.order.starts(step), mesh.size("dp"))[mesh.index("dp")]
+        return torch.from_numpy(windows(self.tokens.train, starts, self.order.seq))
+
+    def held_out_batches(self) -> Iterator[Tensor]:
+        """This replica's share of the held-out windows, in micro-batches."""
+        mesh = self.sharded.mesh
+        starts = held_out_starts(len(self.tokens.held_out), self.order.seq)[mesh.index("dp") :: mesh.size("dp")]
+        for begin in range(0, len(starts), self.micro_batch):
+            some = starts[begin : begin + self.micro_batch]
+            yield torch.from_numpy(windows(self.tokens.held_out, some, self.order.seq))
+
+    def documents_of(self, step: int) -> list[str]:
+        """Names of the documents that the step's batch was cut from."""
+        return list(dict.fromkeys(self.tokens.document_at(int(start)) for start in self.order.starts(step)))
+
+    def beat(self, doing: str) -> None:
+        """Tell the launcher that this process is alive, where it is and what it does."""
+        self.tell("beat", self.step, doing)
+
+    def note(self, text: str) -> None:
+        """Something the user should hear, kept in run.json too."""
+        self.notes.append(text)
+        self.tell("event", text)
+
+    def agree(self, loss_sum: Tensor) -> float:
+        """The loss over the whole global batch; also makes all processes stop at the same step."""
+        stop = float(_STOPS.index(self.stop_asked_here))
+        if self.place.n_processes > 1:
+            self.sharded.total(loss_sum)
+            stop = float(all_reduce(torch.tensor([stop]), largest=True))
+        self.asked_to_stop = _STOPS[int(stop)]
+        return float(loss_sum)
+
+    def keep(self, record: StepRecord, *, counts: bool) -> None:
+        """A step is done: count it, write it down, show it."""
+        self.step += 1
+        self.losses.setdefault("first", record.loss)
+        self.losses["last"] = record.loss
+        if counts:
+            self.measured.append(record)
+        if self.place.leads:
+            _append(self.folder / "steps.jsonl", step_line(record))
+            self.tell("event", record)
+
+    def keep_evaluation(self, evaluation: Evaluation) -> None:
+        """A check on the held-out text is done."""
+        self.evaluations.append(evaluation)
+        if self.place.leads:
+            self.tell("event", evaluation)
+
+    def save(self) -> None:
+        """Write a checkpoint of the present step, unless there is one."""
+        if self.saved_step == self.step:
+            return
+        self.beat("saving a checkpoint")
+        sharded = self.sharded
+        save_checkpoint(
+            self.folder / "checkpoints",
+            self.step,
+            state_pieces(sharded.model, self.optimizer, sharded.shares, self.place, sharded.owner),
+            self._state(),
+            self.place,
+            self.job.keep_checkpoints,
+        )
+        self.saved_step = self.step
+
+    def resume(self) -> None:
+        """Go on from the newest usable checkpoint, when there is one."""
+        checkpoint = newest_checkpoint(self.folder / "checkpoints", self.place, self.note)
+        if checkpoint is None:
+            return
+        self._take_up(checkpoint.state, checkpoint)
+        if not restore(checkpoint, self.sharded.model, self.optimizer, self.sharded.shares, self.place):
+            self.note(f"resumed on another mesh: random numbers of process {self.place.rank} begin anew")
+        self.step = self.saved_step = self.resumed_from = checkpoint.step
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "model": _model_name(self.sharded),
+            "seed": self.order.seed,
+            "global_batch": self.order.global_batch,
+            "seq": self.order.seq,
+            "seconds": self.seconds,
+            "losses": self.losses,
+            "evaluations": [[e.step, e.loss] for e in self.evaluations],
+        }
+
+    def _take_up(self, state: dict[str, Any], checkpoint: Checkpoint) -> None:
+        for key, now in (("seed", self.order.seed), ("global_batch", self.order.global_batch), ("seq", self.order.seq)):
+            if state[key] != now:
+                raise CheckpointError(
+                    f"{checkpoint.folder} was made with {key} {state[key]}, and the plan says {now}",
+                    hint="run the plan that made it, or choose another folder",
+                )
+        self.earlier_seconds = state["seconds"]
+        self.losses = dict(state["losses"])
+        self.evaluations = [
+            Evaluation(step=step, loss=loss, perplexity=math.exp(min(loss, 700.0)))
+            for step, loss in state["evaluations"]
+        ]
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has trained, earlier starts included."""
+        return self.earlier_seconds + time.perf_counter() - self.begun_at
+
+
+def _model_name(sharded: Sharded) -> str:
+    return type(sharded.model).__name__
+
+
+def _append(path: Path, line: str) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror}", hint="make room, then run the same command again"
+        ) from error

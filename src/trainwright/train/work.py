@@ -1,0 +1,198 @@
+"""The whole life of one process of a run: join the others, build, resume, train, finish."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import platform
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from trainwright.data.order import Order
+from trainwright.data.tokens import Tokens, open_tokens
+from trainwright.errors import InvalidInputError, TrainwrightError
+from trainwright.jobs.job import Job
+from trainwright.jobs.store import job_from_dict
+from trainwright.jobs.strategy import Strategy
+from trainwright.records.plan import PlanRecord, read_plan
+from trainwright.records.run import RunRecord, write_run
+from trainwright.records.step import read_steps, step_line
+from trainwright.records.store import write_text
+from trainwright.runtime.launch import Orders
+from trainwright.runtime.mesh import make_mesh
+from trainwright.runtime.model import build_model
+from trainwright.runtime.place import Place, join_local, leave, use_threads
+from trainwright.runtime.shard import precision, shard_model
+from trainwright.train.finish import finish_model
+from trainwright.train.loop import train
+from trainwright.train.measure import median_parts, resident_bytes
+from trainwright.train.optimizer import make_optimizer
+from trainwright.train.session import Session
+
+
+def work(orders: Orders, telephone: Any) -> RunRecord | None:
+    """What a process started by our own launcher does."""
+    place = Place(rank=orders.rank, n_processes=orders.n_processes, local_rank=orders.rank, n_threads=orders.n_threads)
+    port = None if place.leads else telephone.ask()
+    join_local(place, port, lambda opened: telephone.tell("port", opened))
+    return run_process(orders.folder, place, telephone.tell)
+
+
+def run_process(folder: Path, place: Place, tell: Callable[..., None]) -> RunRecord | None:
+    """Carry out the folder's plan as one process; the leader returns (and writes) the record of the run."""
+    use_threads(place.n_threads)
+    session: Session | None = None
+    try:
+        session = open_session(folder, read_plan(folder), place, tell)
+        session.resume()
+        _forget_steps_after(session)
+        with _stop_signals(session):
+            train(session)
+        return _conclude(session, "finished")
+    except TrainwrightError as error:
+        if session is not None:
+            _conclude(session, {75: "preempted", 130: "interrupted"}.get(error.exit_code, "failed"))
+        raise
+    finally:
+        leave()
+
+
+def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..., None]) -> Session:
+    """Build model, optimizer and data order on this process's part of the mesh."""
+    job = job_from_dict(plan.job)
+    strategy = strategy_of(plan)
+    mesh = make_mesh(strategy, place, plan.device_type)
+    tokens = open_tokens(folder / "data")
+    _check_sizes(job, strategy, plan, tokens)
+    sharded = shard_model(build_model(plan.model, job.seed), strategy, mesh)
+    return Session(
+        folder=folder,
+        job=job,
+        place=place,
+        sharded=sharded,
+        optimizer=make_optimizer(sharded.parameters, job.optimizer),
+        tokens=tokens,
+        order=Order(n_tokens=len(tokens.train), seq=job.seq, global_batch=job.global_batch, seed=job.seed),
+        precision=precision(strategy.precision, plan.device_type),
+        n_steps=n_steps_of(job),
+        tell=tell,
+        micro_batch=int(strategy.micro_batch),
+    )
+
+
+def strategy_of(plan: PlanRecord) -> Strategy:
+    """The chosen strategy as a value."""
+    fields = dict(plan.chosen.strategy)
+    for name in ("order", "stages"):
+        if fields.get(name) is not None:
+            fields[name] = tuple(fields[name])
+    return Strategy(**fields)
+
+
+def n_steps_of(job: Job) -> int | None:
+    """How many steps the stopping rule asks for; None when only patience ends the run."""
+    if job.stopping.steps is not None:
+        return job.stopping.steps
+    if job.stopping.tokens is not None:
+        return max(round(job.stopping.tokens / (job.global_batch * job.seq)), 1)
+    return None
+
+
+def _check_sizes(job: Job, strategy: Strategy, plan: PlanRecord, tokens: Tokens) -> None:
+    dp, micro = int(strategy.dp), int(strategy.micro_batch)
+    if job.global_batch % (dp * micro):
+        raise InvalidInputError(
+            f"a global batch of {job.global_batch} does not divide into dp {dp} x micro-batch {micro}",
+            hint=f"make training.global_batch a multiple of {dp * micro}",
+        )
+    vocabulary = plan.model.get("vocab_size")
+    if vocabulary is not None and tokens.vocabulary > vocabulary:
+        raise InvalidInputError(
+            f"the tokenizer has {tokens.vocabulary} tokens and the model only {vocabulary}",
+            hint=f"make data.vocabulary at most {vocabulary}, or choose the model's own tokenizer",
+        )
+
+
+@contextmanager
+def _stop_signals(session: Session) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask the session to save and stop after the step in hand; a second Ctrl-C stops at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(number: int, _frame: object) -> None:
+        if number == signal.SIGINT and session.stop_asked_here == "interrupt":
+            raise KeyboardInterrupt
+        session.stop_asked_here = "interrupt" if number == signal.SIGINT else "preempt"
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _forget_steps_after(session: Session) -> None:
+    """Rewrite steps.jsonl without the steps that will be done again, and without a line cut short by a crash."""
+    path = session.folder / "steps.jsonl"
+    if session.place.leads and path.exists():
+        kept = [record for record in read_steps(session.folder) if record.step < session.step]
+        write_text(path, "".join(map(step_line, kept)))
+
+
+def _conclude(session: Session, status: str) -> RunRecord | None:
+    """Gather what every process measured; the leader writes run.json."""
+    memory = _gather_memory(session, status)
+    if not session.place.leads:
+        return None
+    finished = finish_model(session) if status == "finished" else {}
+    steps = session.measured or list(read_steps(session.folder))
+    step_s, parts = median_parts(steps) if steps else (0.0, {})
+    record = RunRecord(
+        status=status,
+        steps=session.step,
+        tokens=session.step * session.tokens_per_step,
+        seconds=session.seconds,
+        step_s=step_s,
+        time=parts,
+        measured_steps=len(session.measured),
+        tokens_per_s=session.tokens_per_step / step_s if step_s else 0.0,
+        peak_bytes=max((peak for peak, _ in memory if peak is not None), default=None),
+        resident_bytes=tuple(resident for _, resident in memory),
+        first_loss=session.losses.get("first"),
+        last_loss=session.losses.get("last"),
+        evaluations=tuple(session.evaluations),
+        resumed_from=session.resumed_from,
+        notes=tuple(session.notes),
+        environment=_environment(session.place),
+        finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **finished,
+    )
+    write_run(session.folder, record)
+    return record
+
+
+def _gather_memory(session: Session, status: str) -> list[tuple[float | None, float]]:
+    mine = (session.peak_bytes, resident_bytes())
+    if session.place.n_processes == 1 or status == "failed":
+        return [mine]
+    everyone: list[Any] = [None] * session.place.n_processes
+    dist.all_gather_object(everyone, mine)
+    return everyone
+
+
+def _environment(place: Place) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(place),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+    }
