@@ -57,7 +57,7 @@ class Sharded:
 def shard_model(model: nn.Module, strategy: Strategy, mesh: Mesh) -> Sharded:
     """Divide the model in place as the strategy says."""
     refuse_unbuilt(strategy)
-    recompute_blocks(model, strategy.recompute, strategy.recompute_every)
+    recompute_blocks(model, strategy.recompute, int(strategy.recompute_every))
     return Sharded(model=model, mesh=mesh, strategy=strategy)
 
 
