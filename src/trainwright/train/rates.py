@@ -19,7 +19,7 @@ def rate_at(step: int, n_steps: int | None, peak: float, schedule: RateSchedule)
     >>> from trainwright.jobs.job import RateSchedule
     >>> cosine = RateSchedule(name="cosine", warmup_share=0.1, final_share=0.1)
     >>> [round(rate_at(step, 100, 1.0, cosine), 3) for step in (0, 9, 10, 55, 99)]
-    [0.1, 1.0, 1.0, 0.55, 0.1]
+    [0.1, 1.0, 1.0, 0.542, 0.1]
     """
     n_warmup = OPEN_ENDED_WARMUP if n_steps is None else round(schedule.warmup_share * n_steps)
     if step < n_warmup:
