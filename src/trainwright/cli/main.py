@@ -13,6 +13,7 @@ from trainwright.errors import TrainwrightError
 
 COMMANDS = {
     "report": "Measured beside predicted, as text, JSON or a page",
+    "deploy": "Files that run a plan under Slurm, Kubernetes, SkyPilot and Docker",
     "doctor": "What is installed, what is missing, what to do",
 }
 """Every command and its summary; the code is trainwright.cli.<name>, imported when it runs."""

@@ -124,12 +124,12 @@ def clip(value: Any) -> float | None:
 
 SHAPE = {
     "layers": integer(), "hidden": integer(), "heads": integer(), "kv_heads": integer(), "ffn": integer(),
-    "head_dim": integer(), "rope_theta": real(open_below=True), "tied": boolean,
+    "head_dim": integer(), "tied": boolean,
 }  # fmt: skip
 SHAPE_MEANINGS = {
     "layers": "decoder blocks", "hidden": "width", "heads": "attention heads",
     "kv_heads": "key and value heads (default: heads)", "ffn": "width inside the gated MLP (default: 8/3 hidden)",
-    "head_dim": "width of one head (default: hidden / heads)", "rope_theta": "rotary base (default: 10000)",
+    "head_dim": "width of one head (default: hidden / heads)",
     "tied": "whether the head shares the embedding (default: true)",
 }  # fmt: skip
 
