@@ -9,10 +9,10 @@ from importlib import resources
 from typing import Any
 
 from trainwright.errors import unknown_name
+from trainwright.models.build import build
 from trainwright.models.families import family
 from trainwright.models.shape import Shape, shape_from_table
 from trainwright.models.spec import ModelSpec
-from trainwright.models.transformer import decoder
 
 
 @cache
@@ -49,7 +49,7 @@ def model(name: str) -> ModelSpec:
     >>> model("llama-3-8b").n_parameters
     8030261248
     """
-    return decoder(preset_shape(name))
+    return build(preset_shape(name))
 
 
 def model_of_shape(table: Mapping[str, Any]) -> ModelSpec:
@@ -58,4 +58,4 @@ def model_of_shape(table: Mapping[str, Any]) -> ModelSpec:
     >>> model_of_shape({"layers": 2, "hidden": 64, "heads": 4, "ffn": 128, "vocabulary": 256}).n_blocks
     4
     """
-    return decoder(shape_of(table))
+    return build(shape_of(table))

@@ -6,7 +6,7 @@ Reads and writes count every access of every eager kernel, in elements.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainwright.models.shape import Activation, Norm, Shape
 from trainwright.models.spec import PER_TOKEN, Attention, Matmul, Op, Pointwise, Saved, SavedDtype, Size, Split
@@ -40,33 +40,46 @@ def linear(name: str, k: int, n: int, *, bias: bool = False, split: Split = "non
     )
 
 
-def norm(name: str, width: int, kind: Norm, *, bias: bool = True, split: Split = "none") -> Pointwise:
-    """RMSNorm as Hugging Face writes it out (Zhang and Sennrich, arXiv:1910.07467), or LayerNorm's one kernel.
+def norm(name: str, width: int, kind: Norm, *, bias: bool = True) -> Pointwise:
+    """LayerNorm (Ba et al., arXiv:1607.06450) in one kernel, or RMSNorm as written out; ``plus_one`` scales by 1 + w.
 
-    RMSNorm squares, averages, adds epsilon, takes the root, scales, and scales by the weight, in fp32, and keeps its
-    input, the root and the scaled input; LayerNorm keeps its input, mean and deviation.
+    LayerNorm keeps its input, mean and deviation.
     """
-    if kind == "layer":
-        return Pointwise(
-            name=name,
-            elements=per_token(width),
-            n_parameters=2 * width if bias else width,
-            saved=(kept(width, "parameter", split), kept(2, "fp32", split)),
-            n_kernels=1,
-            backward_kernels=1,
-            backward_reads=2.0,
-        )
+    if kind.startswith("rms"):
+        return rms_norm(name, width, n_parameters=width, plus_one=kind == "rms_plus_one")
     return Pointwise(
         name=name,
         elements=per_token(width),
-        n_parameters=width,
-        saved=(kept(width, "fp32", split), kept(width, "parameter", split), kept(1, "fp32", split)),
-        n_kernels=6,
-        backward_kernels=15,
-        reads=4.0,
-        writes=3.0,
-        backward_reads=12.0,
-        backward_writes=7.0,
+        n_parameters=2 * width if bias else width,
+        saved=(kept(width, "parameter"), kept(2, "fp32")),
+        n_kernels=2 if kind == "layer_plus_one" else 1,
+    )
+
+
+def rms_norm(
+    name: str, width: int, *, n_parameters: int, rows: int = 1, plus_one: bool = False, parts: int = 1
+) -> Pointwise:
+    """RMSNorm (Zhang and Sennrich, arXiv:1910.07467) of ``rows`` vectors a token, ``width`` elements in all, eagerly.
+
+    Squares, averages, adds epsilon, takes the root, scales, and scales by the weight if there is one, in fp32. Keeps
+    its input, the root, and for the weight the scaled input.
+    """
+    has_weight = n_parameters > 0
+    heads: Split = "heads" if rows > 1 else "none"
+    kernels = (6 if has_weight else 5) + (1 if plus_one else 0)
+    saved = (kept(width, "fp32", heads), kept(rows, "fp32", heads))
+    return Pointwise(
+        name=name,
+        elements=per_token(width),
+        n_parameters=n_parameters,
+        saved=(*saved, kept(width, "fp32" if plus_one else "parameter", heads)) if has_weight else saved,
+        split=heads,
+        n_kernels=parts * kernels,
+        backward_kernels=parts * (14 if has_weight else 11),
+        reads=4.0 if has_weight else 3.0,
+        writes=3.0 if has_weight else 2.0,
+        backward_reads=12.0 if has_weight else 9.0,
+        backward_writes=7.0 if has_weight else 5.0,
         upcast=True,
     )
 
@@ -90,6 +103,7 @@ NONLINEARITIES: dict[Activation, Nonlinearity] = {
     "silu": _ONE_KERNEL,
     "gelu": _ONE_KERNEL,
     "gelu_tanh": _ONE_KERNEL,
+    "relu2": Nonlinearity(n_kernels=2, backward_kernels=4, reads=2, writes=2, backward_reads=5, transcendental=0.0),
     "relu": Nonlinearity(transcendental=0.0, copies=0),  # keeps its output, which the next matmul keeps anyway
     "quick_gelu": Nonlinearity(
         n_kernels=3, backward_kernels=5, reads=4, writes=3, backward_reads=9, backward_writes=5, copies=2
@@ -149,7 +163,7 @@ def rotary(name: str, width: int) -> Pointwise:
         elements=per_token(width),
         split="heads",
         n_kernels=10,
-        backward_kernels=14,
+        backward_kernels=16,
         reads=6.0,
         writes=4.5,
         backward_reads=9.0,
@@ -163,11 +177,23 @@ def rotary_tables(dim: int) -> Pointwise:
         name="rotary_tables",
         elements=Size(position=2.0 * dim),
         saved=(Saved(elements=Size(position=2.0 * dim), dtype="parameter"),),
-        n_kernels=8,
+        n_kernels=7,
         backward_kernels=0,
         backward_reads=0.0,
         backward_writes=0.0,
         transcendental=1.0,
+    )
+
+
+def positions() -> Pointwise:
+    """Position numbers, and the check whether several texts are packed in one sequence; once a forward."""
+    return Pointwise(
+        name="positions",
+        elements=Size(position=1.0),
+        n_kernels=9,
+        backward_kernels=0,
+        backward_reads=0.0,
+        backward_writes=0.0,
     )
 
 
@@ -194,7 +220,10 @@ def attention_ops(shape: Shape, window: int | None = None) -> tuple[Op, ...]:
     """From the normed input to the output projection."""
     q, kv = shape.heads * shape.dim, shape.n_kv_heads * shape.dim
     parts = 1 if shape.fused_qkv else 3
-    ops: list[Op] = [linear("qkv", shape.hidden, q + 2 * kv, bias=shape.qkv_bias, split="column", parts=parts)]
+    qkv = linear("qkv", shape.hidden, q + 2 * kv, bias=shape.qkv_bias, split="column", parts=parts)
+    if shape.fused_qkv:  # backward puts three gradients together
+        qkv = replace(qkv, backward_kernels=qkv.backward_kernels + 1)
+    ops: list[Op] = [qkv]
     if shape.qk_norm:
         ops += [head_norm(shape)]
     if shape.positions == "rotary":
@@ -207,30 +236,24 @@ def attention_ops(shape: Shape, window: int | None = None) -> tuple[Op, ...]:
 
 
 def head_norm(shape: Shape) -> Pointwise:
-    """RMSNorm of every query and key head, one weight of ``dim`` for queries and one for keys (Qwen 3, Gemma 3)."""
+    """RMSNorm of every query and key head, a weight for queries and one for keys (Qwen 3) or none (Llama 4)."""
     heads = shape.heads + shape.n_kv_heads
-    width = heads * shape.dim
-    return Pointwise(
-        name="qk_norm",
-        elements=per_token(width),
-        n_parameters=2 * shape.dim,
-        saved=(kept(width, "fp32", "heads"), kept(width, "compute", "heads"), kept(heads, "fp32", "heads")),
-        split="heads",
-        n_kernels=12,
-        backward_kernels=30,
-        reads=4.0,
-        writes=3.0,
-        backward_reads=12.0,
-        backward_writes=7.0,
-        upcast=True,
+    return rms_norm(
+        "qk_norm",
+        heads * shape.dim,
+        n_parameters=2 * shape.dim if shape.qk_norm == "weighted" else 0,
+        rows=heads,
+        plus_one=shape.norm == "rms_plus_one",
+        parts=2,
     )
 
 
 def mlp_ops(shape: Shape, width: int) -> tuple[Op, ...]:
     """From the normed input to the second projection; a gated MLP multiplies two weights first."""
-    parts = 2 if shape.gated else 1
+    parts = 2 if shape.gated and not shape.fused_gate else 1
+    n = 2 * width if shape.gated else width
     ops: list[Op] = [
-        linear("mlp_in", shape.hidden, parts * width, bias=shape.mlp_bias, split="column", parts=parts),
+        linear("mlp_in", shape.hidden, n, bias=shape.mlp_bias, split="column", parts=parts),
         activation("activation", width, shape.activation, gated=shape.gated),
         linear("mlp_out", width, shape.hidden, bias=shape.mlp_bias, split="row"),
     ]

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from trainwright.errors import InvalidInputError, unknown_name
 
-Activation = Literal["silu", "gelu", "gelu_tanh", "gelu_eager", "relu", "quick_gelu", "bloom_gelu"]
-Norm = Literal["rms", "layer"]
-Norms = Literal["pre", "post", "parallel", "sandwich"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "gelu_eager", "relu", "relu2", "quick_gelu", "bloom_gelu"]
+Norm = Literal["rms", "rms_plus_one", "layer", "layer_plus_one"]
+Norms = Literal["pre", "post", "parallel", "parallel_two", "sandwich"]
+HeadNorm = Literal["weighted", "plain"]
 Positions = Literal["rotary", "learned", "alibi", "none"]
 
 
@@ -19,10 +20,11 @@ class Shape:
     """One transformer. ``None`` means the usual: kv_heads = heads, head_dim = hidden / heads, ffn = 4 hidden.
 
     ``norms``: before each half (``pre``), after each residual add (``post``), one norm feeding both halves
-    (``parallel``), or before and after (``sandwich``). ``gelu_eager`` is gelu_new written out in pointwise ops.
-    ``rotary_dim``: how many of a head's dimensions are rotated. ``window``: local attention on all layers but every
-    ``global_every``-th. Experts: ``dense_layers`` first layers keep a dense MLP, ``shared_ffn`` is the width of the
-    expert all tokens pass. Latent attention (DeepSeek): ``kv_rank`` and the dims below it.
+    (``parallel``) or one each (``parallel_two``), or before and after each half (``sandwich``). ``gelu_eager`` is
+    gelu_new written out in pointwise ops. ``rotary_dim``: how many of a head's dimensions are rotated. ``window``:
+    local attention on all layers but every ``global_every``-th. Experts stand in every ``expert_every``-th layer after
+    the first ``dense_layers``; ``shared_ffn`` is the width of the expert that all tokens pass. Latent attention
+    (DeepSeek): ``kv_rank``, ``q_rank`` and the three dims of a head. ``qk_norm``: each query and key head is normed.
     """
 
     name: str = "custom"
@@ -47,11 +49,13 @@ class Shape:
     rotary_dim: int | None = None
     position_offset: int = 0
     fused_qkv: bool = False
+    fused_gate: bool = False
     qkv_bias: bool = False
     out_bias: bool = False
     mlp_bias: bool = False
     head_bias: bool = False
-    qk_norm: bool = False
+    qk_norm: HeadNorm | None = None
+    embedding_scale: bool = False
     tied: bool = False
     causal: bool = True
     dropout: bool = False
@@ -61,7 +65,9 @@ class Shape:
     experts_per_token: int = 2
     expert_ffn: int | None = None
     shared_ffn: int | None = None
+    shared_gate: bool = False
     dense_layers: int = 0
+    expert_every: int = 1
     q_rank: int | None = None
     kv_rank: int | None = None
     nope_dim: int | None = None
@@ -98,6 +104,15 @@ class Shape:
     def width(self) -> int:
         """Width of the MLP."""
         return 4 * self.hidden if self.ffn is None else self.ffn
+
+    def has_experts(self, index: int) -> bool:
+        """Does layer ``index`` (from 0) hold experts?"""
+        return self.experts is not None and index >= self.dense_layers and (index + 1) % self.expert_every == 0
+
+    def window_of(self, index: int) -> int | None:
+        """How far back layer ``index`` (from 0) looks; None: all the way."""
+        is_global = self.global_every is not None and (index + 1) % self.global_every == 0
+        return None if is_global else self.window
 
 
 def shape_from_table(table: Mapping[str, Any]) -> Shape:

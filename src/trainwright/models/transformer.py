@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from trainwright.models.latent import latent_attention_ops
+from trainwright.models.mixture import mixture_ops
 from trainwright.models.ops import (
     attention_ops,
     dropout,
@@ -10,11 +14,12 @@ from trainwright.models.ops import (
     mlp_ops,
     norm,
     per_token,
+    positions,
     residual,
     rotary_tables,
 )
 from trainwright.models.shape import Shape
-from trainwright.models.spec import PER_TOKEN, Block, CrossEntropy, Lookup, ModelSpec, Op, Saved, Size
+from trainwright.models.spec import PER_TOKEN, Block, CrossEntropy, Lookup, ModelSpec, Op, Pointwise, Saved, Size
 
 
 def decoder(shape: Shape) -> ModelSpec:
@@ -50,6 +55,9 @@ def embedding_block(shape: Shape) -> Block:
     ]
     if shape.positions == "learned":
         ops += [position_lookup(shape), residual("position_add", width)]
+    if shape.embedding_scale:
+        ops += [Pointwise(name="embedding_scale", elements=per_token(width))]
+    ops += [positions()]
     if shape.positions == "rotary":
         ops += [rotary_tables(shape.rotary_dim or shape.rope_dim or shape.dim)]
     if shape.embedding_norm:
@@ -75,26 +83,44 @@ def position_lookup(shape: Shape) -> Lookup:
 
 def layer_blocks(shape: Shape) -> tuple[Block, ...]:
     """The layers, as runs of equal ones."""
-    return (layer(shape, "layer", shape.layers),)
+    blocks: list[Block] = []
+    for index in range(shape.layers):
+        window = shape.window_of(index)
+        ops = layer_ops(shape, window=window, has_experts=shape.has_experts(index))
+        if blocks and blocks[-1].ops == ops:
+            blocks[-1] = replace(blocks[-1], repeats=blocks[-1].repeats + 1)
+        else:
+            blocks.append(Block(name="layer", ops=ops, boundary=per_token(shape.hidden)))
+    return tuple(blocks)
 
 
-def layer(shape: Shape, name: str, repeats: int, window: int | None = None) -> Block:
-    """One layer: attention, then an MLP, each added to what went in."""
+def layer_ops(shape: Shape, *, window: int | None, has_experts: bool) -> tuple[Op, ...]:
+    """One layer: attention, then an MLP or experts, each added to what went in."""
     width = shape.hidden
-    attention = attention_ops(shape, window)
-    mlp = mlp_ops(shape, shape.width)
+    attention = latent_attention_ops(shape, shape.kv_rank) if shape.kv_rank else attention_ops(shape, window)
+    mlp = mixture_ops(shape, shape.experts) if has_experts and shape.experts else mlp_ops(shape, shape.width)
     add_attention, add_mlp = residual("attention_residual", width), residual("mlp_residual", width)
 
-    def normed(op_name: str) -> Op:
-        return norm(op_name, width, shape.norm, bias=shape.norm_bias)
+    def normed(name: str) -> Op:
+        return norm(name, width, shape.norm, bias=shape.norm_bias)
 
-    if shape.norms == "post":
-        ops = (*attention, add_attention, normed("attention_norm"), *mlp, add_mlp, normed("mlp_norm"))
-    elif shape.norms == "parallel":
-        ops = (normed("attention_norm"), *attention, *mlp, add_attention, add_mlp)
-    else:
-        ops = (normed("attention_norm"), *attention, add_attention, normed("mlp_norm"), *mlp, add_mlp)
-    return Block(name=name, ops=ops, boundary=per_token(width), repeats=repeats)
+    match shape.norms:
+        case "pre":
+            return (normed("attention_norm"), *attention, add_attention, normed("mlp_norm"), *mlp, add_mlp)
+        case "post":
+            return (*attention, add_attention, normed("attention_norm"), *mlp, add_mlp, normed("mlp_norm"))
+        case "parallel":
+            return (normed("attention_norm"), *attention, *without_input(mlp), add_attention, add_mlp)
+        case "parallel_two":
+            return (normed("attention_norm"), *attention, normed("mlp_norm"), *mlp, add_attention, add_mlp)
+        case "sandwich":
+            before = (normed("attention_norm"), *attention, normed("attention_post_norm"), add_attention)
+            return (*before, normed("mlp_norm"), *mlp, normed("mlp_post_norm"), add_mlp)
+
+
+def without_input(ops: tuple[Op, ...]) -> tuple[Op, ...]:
+    """The same ops, the first one's input being kept by another op already."""
+    return (replace(ops[0], saved=()), *ops[1:])
 
 
 def head_block(shape: Shape) -> Block:
@@ -117,6 +143,6 @@ def cross_entropy(n_classes: int) -> CrossEntropy:
         n_classes=n_classes,
         saved=(kept(n_classes, "fp32", "vocabulary"), kept(1, "int64")),
         split="vocabulary",
-        n_kernels=5,
-        backward_kernels=4,
+        n_kernels=4,
+        backward_kernels=3,
     )
