@@ -9,11 +9,10 @@ from trainwright.jobs.job import Workload
 from trainwright.models.catalogue import model
 from trainwright.plan.aim import Aim
 from trainwright.plan.choice import describe
-from trainwright.plan.costed import n_rows, row
 from trainwright.plan.facts import gather_facts
 from trainwright.plan.pins import parse_pins
 from trainwright.plan.search import search
-from trainwright.plan.space import make_space
+from trainwright.plan.space import make_space, n_rows, row
 
 SPEC = model("gpt2")
 WORKLOAD = Workload(global_batch=8, seq=1024)
@@ -44,7 +43,7 @@ def test_ranking_is_distinct_and_ascending_and_the_front_is_not_dominated():
     dollars = [choice.dollars_per_step for choice in result.ranking]
     assert dollars == sorted(dollars)
     assert len({describe(choice.strategy).split(" mb")[0] for choice in result.ranking}) == 5
-    points = np.array([(c.step_s, c.dollars_per_step, c.peak_bytes) for c in result.front])
+    points = np.array([(c.step_s, c.dollars_per_step, c.occupied_bytes) for c in result.front])
     for point in points:
         others = np.any(points != point, axis=1) & np.all(points <= point * (1 - 1e-12), axis=1)
         assert not others.any()

@@ -11,7 +11,8 @@ from trainwright.models.catalogue import model
 from trainwright.plan.facts import gather_facts
 from trainwright.plan.legal import CHOICES, NUMERIC, refusals_of
 from trainwright.plan.pins import parse_pins
-from trainwright.plan.space import LADDER, ORDERS, TABLE_ROWS, make_space, why_empty
+from trainwright.plan.scope import LADDER, ORDERS
+from trainwright.plan.space import TABLE_ROWS, make_space, why_empty
 
 SPEC = model("llama-3-8b")
 FACTS = gather_facts(SPEC, Workload(global_batch=12, seq=4096), cluster(1, 8))
@@ -69,7 +70,7 @@ def test_interleaving_uneven_blocks_recomputation_ladder_and_orders_are_in_it():
 
 def test_a_cut_says_what_was_not_looked_at():
     whole = make_space(FACTS, [8])
-    cut = make_space(FACTS, [8], limit=whole.n_candidates + TABLE_ROWS * len(whole.tables) - 1)
+    cut = make_space(FACTS, [8], limit=whole.n_candidates + TABLE_ROWS * len(list(whole.tables)) - 1)
     assert cut.n_candidates < whole.n_candidates
     assert cut.left_out == ("recomputation of every 6th block and fewer",)
     assert whole.left_out == ()

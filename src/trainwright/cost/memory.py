@@ -55,6 +55,14 @@ def step_memory(
     return _out(fullest, is_scalar), tuple(_out(parts, is_scalar) for parts in each)
 
 
+def peak_bytes(model: ModelSpec, workload: Workload, strategy: Strategy, rules: MemoryRules) -> Number:
+    """The total of ``step_memory`` alone: most bytes of the fullest stage, without saying where they are."""
+    peak: Number = 0.0
+    for moment in _moments(_step(model, workload, strategy, rules)):
+        peak = np.maximum(peak, np.max(sum(moment.values(), start=np.zeros(())), axis=0))
+    return peak
+
+
 def _pick(values: Array, index: Array) -> Array:
     chosen: Array = np.take_along_axis(values, index, axis=0)[0]
     return chosen

@@ -12,11 +12,15 @@ from trainwright.plan.chance import below, sigma
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """``capacity_bytes``: memory of the smallest device; ``dollars_per_step``: None where nobody named a price."""
+    """``occupied_bytes``: what the fullest device loses at the peak, allocator's gaps and contexts included.
+
+    ``capacity_bytes``: memory of the smallest device; ``dollars_per_step``: None where nobody named a price.
+    """
 
     cluster: Cluster
     strategy: Strategy
     estimate: Estimate
+    occupied_bytes: float
     capacity_bytes: float
     dollars_per_step: float | None
 
@@ -27,14 +31,14 @@ class Choice:
 
     @property
     def peak_bytes(self) -> float:
-        """Most bytes on the fullest device."""
+        """Most bytes allocated on the fullest device."""
         return float(self.estimate.peak_bytes)
 
     @property
     def fit_probability(self) -> float | None:
-        """How likely the peak stays below the device's memory; None without an interval."""
+        """How likely what it occupies stays below the device's memory; None without an interval."""
         interval = self.estimate.memory_interval
-        return None if interval is None else below(self.capacity_bytes, self.peak_bytes, sigma(interval))
+        return None if interval is None else below(self.capacity_bytes, self.occupied_bytes, sigma(interval))
 
 
 def capacity_bytes(cluster: Cluster) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainwright.cost.memory import peak_bytes
+from trainwright.cost.memory_rules import memory_rules, occupied_bytes
 from trainwright.cost.stack import Stack
 from trainwright.cost.step import estimate_step
 from trainwright.hardware.cluster import Cluster
@@ -15,77 +17,12 @@ from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
 from trainwright.models.spec import ModelSpec
 from trainwright.plan.choice import capacity_bytes, dollars_per_second
-from trainwright.plan.legal import NUMERIC
+from trainwright.plan.space import Family, Placement, n_rows, row, take
 
 CHUNK_ROWS = 16_384
 """Rows costed at once: few enough that the columns of a formula stay in a core's cache."""
 
 Column = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Costed:
-    """Every candidate of one cluster. ``step_s`` and ``dollars`` (a step) are infinite where it does not fit.
-
-    ``peak_bytes`` is of all; ``dollars`` are device-seconds where nobody named a price. ``starts``: first row of each
-    table in the columns.
-    """
-
-    cluster: Cluster
-    tables: tuple[Strategy, ...]
-    starts: NDArray[np.int64]
-    step_s: Column
-    peak_bytes: Column
-    dollars: Column
-
-    @property
-    def n_timed(self) -> int:
-        """How many fit, and so were timed."""
-        return int(np.isfinite(self.step_s).sum())
-
-    def strategy(self, index: int) -> Strategy:
-        """The candidate of that row, as a single strategy."""
-        which = int(np.searchsorted(self.starts, index, side="right")) - 1
-        return row(self.tables[which], index - int(self.starts[which]))
-
-    def shapes(self) -> NDArray[np.int64]:
-        """A number for each candidate's degrees and ZeRO stage: the same for variants of one way to divide."""
-        total: list[NDArray[np.int64]] = []
-        for table in self.tables:
-            key = np.full(n_rows(table), table.zero_stage, dtype=np.int64)
-            for axis in ("dp", "tp", "cp", "pp", "ep"):
-                key = key * 1_000_003 + getattr(table, axis)
-            total.append(key)
-        return np.concatenate(total)
-
-
-def n_rows(table: Strategy) -> int:
-    """Rows of a table of the space."""
-    return len(np.atleast_1d(np.asarray(table.dp)))
-
-
-def row(table: Strategy, index: int) -> Strategy:
-    """One row as a strategy of plain numbers."""
-    columns = {axis: getattr(table, axis) for axis in NUMERIC}
-    picked = {axis: int(column[index]) for axis, column in columns.items() if isinstance(column, np.ndarray)}
-    return replace(table, **picked)  # type: ignore[arg-type]
-
-
-def take(table: Strategy, rows: slice | NDArray[np.int64]) -> Strategy:
-    """Some rows of a table, as a table."""
-    columns = {axis: getattr(table, axis) for axis in NUMERIC}
-    picked = {axis: column[rows] for axis, column in columns.items() if isinstance(column, np.ndarray)}
-    return replace(table, **picked)  # type: ignore[arg-type]
-
-
-def chunks(table: Strategy) -> Iterator[Strategy]:
-    """The table in pieces of at most CHUNK_ROWS."""
-    n = n_rows(table)
-    if n <= CHUNK_ROWS:
-        yield table
-        return
-    for start in range(0, n, CHUNK_ROWS):
-        yield take(table, slice(start, start + CHUNK_ROWS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,34 +34,108 @@ class Task:
     stack: Stack
 
 
-def cost_tables(task: Task, cluster: Cluster, tables: Iterable[Strategy], room_bytes: float) -> Costed:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costed:
+    """Every candidate of one cluster. ``step_s`` and ``dollars`` (a step) are infinite where it does not fit.
+
+    ``peak_bytes`` is what a device loses to it, as nvidia-smi shows; ``dollars`` are device-seconds where nobody named
+    a price. ``shapes``: a number for each way to divide, the same for its variants. ``starts``: the first row of each
+    family's placements, in order.
+    """
+
+    cluster: Cluster
+    families: tuple[Family, ...]
+    starts: NDArray[np.int64]
+    step_s: Column
+    peak_bytes: Column
+    dollars: Column
+    shapes: NDArray[np.int64]
+
+    @property
+    def n_timed(self) -> int:
+        """How many fit, and so were timed."""
+        return int(np.isfinite(self.step_s).sum())
+
+    def strategy(self, index: int) -> Strategy:
+        """The candidate of that row, as a single strategy."""
+        which = int(np.searchsorted(self.starts, index, side="right")) - 1
+        places = [(family, placement) for family in self.families for placement in family.placements]
+        family, placement = places[which]
+        found = row(family.table, int(placement.rows[index - int(self.starts[which])]))
+        return replace(found, **placement.choices)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Columns:
+    """Columns as they grow, one piece for each placement of a family."""
+
+    step_s: list[Column]
+    peak_bytes: list[Column]
+    dollars: list[Column]
+    shapes: list[NDArray[np.int64]]
+
+
+def cost_families(task: Task, cluster: Cluster, families: tuple[Family, ...], room_bytes: float) -> Costed:
     """Memory of every candidate; time and money of those that need at most ``room_bytes``."""
-    tables = tuple(tables)
-    peaks: list[Column] = []
-    steps: list[Column] = []
-    dollars: list[Column] = []
-    for table in tables:
-        for chunk in chunks(table):
-            peak, step_s = _memory_then_time(task, cluster, chunk, room_bytes)
-            peaks.append(peak)
-            steps.append(step_s)
-            dollars.append(step_s * _rates(cluster, np.asarray(chunk.n_devices)))
-    lengths = np.array([n_rows(table) for table in tables], dtype=np.int64)
+    columns = _Columns(step_s=[], peak_bytes=[], dollars=[], shapes=[])
+    for family in families:
+        peak = occupied(task, family.table)
+        rate, shape = _rates(cluster, np.asarray(family.table.n_devices)), _shapes(family.table)
+        for placement in family.placements:
+            here = peak[placement.rows]
+            fits = np.flatnonzero(here <= room_bytes)
+            step_s = np.full(len(here), np.inf)
+            step_s[fits] = _seconds(task, cluster, family.table, placement, fits)
+            columns.step_s.append(step_s)
+            columns.peak_bytes.append(here)
+            columns.dollars.append(step_s * rate[placement.rows])
+            columns.shapes.append(shape[placement.rows])
+    lengths = np.array([len(piece) for piece in columns.step_s], dtype=np.int64)
     return Costed(
         cluster=cluster,
-        tables=tables,
+        families=families,
         starts=np.cumsum(lengths) - lengths,
-        step_s=np.concatenate(steps),
-        peak_bytes=np.concatenate(peaks),
-        dollars=np.concatenate(dollars),
+        step_s=np.concatenate(columns.step_s),
+        peak_bytes=np.concatenate(columns.peak_bytes),
+        dollars=np.concatenate(columns.dollars),
+        shapes=np.concatenate(columns.shapes),
     )
 
 
-def _memory_then_time(task: Task, cluster: Cluster, chunk: Strategy, room_bytes: float) -> tuple[Column, Column]:
-    n = n_rows(chunk)
-    estimate = estimate_step(task.model, task.workload, chunk, cluster, task.stack)
-    peak = np.broadcast_to(np.asarray(estimate.peak_bytes, dtype=np.float64), (n,))
-    return peak, np.where(peak <= room_bytes, estimate.step_s, np.inf)
+def occupied(task: Task, table: Strategy) -> Column:
+    """Bytes of a device that each candidate of a table takes at its peak, allocator and contexts included."""
+    rules = memory_rules(task.stack.name)
+    peaks = []
+    for start in range(0, n_rows(table), CHUNK_ROWS):
+        chunk = take(table, slice(start, start + CHUNK_ROWS))
+        allocated = np.atleast_1d(np.asarray(peak_bytes(task.model, task.workload, chunk, rules)))
+        peaks.append(occupied_bytes(allocated, n_communicators(chunk), rules))
+    return np.concatenate(peaks)
+
+
+def n_communicators(strategy: Strategy) -> Any:
+    """Process groups with more than one member, one for each axis in use."""
+    return sum(np.greater(getattr(strategy, axis), 1).astype(float) for axis in ("dp", "tp", "cp", "pp", "ep"))
+
+
+def _seconds(
+    task: Task, cluster: Cluster, table: Strategy, placement: Placement, fits: NDArray[np.int64]
+) -> Column | float:
+    """Seconds of a step of the candidates that fit."""
+    pieces = []
+    for start in range(0, len(fits), CHUNK_ROWS):
+        rows = placement.rows[fits[start : start + CHUNK_ROWS]]
+        chunk = replace(take(table, rows), **placement.choices)
+        estimate = estimate_step(task.model, task.workload, chunk, cluster, task.stack)
+        pieces.append(np.asarray(estimate.step_s, dtype=np.float64))
+    return np.concatenate(pieces) if pieces else 0.0
+
+
+def _shapes(table: Strategy) -> NDArray[np.int64]:
+    key = np.full(n_rows(table), table.zero_stage, dtype=np.int64)
+    for axis in ("dp", "tp", "cp", "pp", "ep"):
+        key = key * 1_000_003 + getattr(table, axis)
+    return key
 
 
 def _rates(cluster: Cluster, n_devices: NDArray[np.int64]) -> Column:

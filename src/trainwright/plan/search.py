@@ -12,6 +12,8 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from trainwright.cost.memory import step_memory
+from trainwright.cost.memory_rules import memory_rules
 from trainwright.cost.stack import Stack
 from trainwright.cost.step import estimate_step
 from trainwright.errors import InvalidInputError
@@ -21,7 +23,7 @@ from trainwright.jobs.strategy import Strategy
 from trainwright.models.spec import ModelSpec
 from trainwright.plan.aim import Aim
 from trainwright.plan.choice import Choice, capacity_bytes, dollars_per_second
-from trainwright.plan.costed import Costed, Task, cost_tables, room_bytes
+from trainwright.plan.costed import Costed, Task, cost_families, occupied, room_bytes
 from trainwright.plan.facts import Facts, gather_facts
 from trainwright.plan.pareto import front
 from trainwright.plan.pins import Pin
@@ -81,7 +83,7 @@ def search(
             errors.append(why_empty(facts, device_counts(facts, aim), pins))
             continue
         left_out |= dict.fromkeys(space.left_out)
-        all_costed.append(cost_tables(task, cluster, space.tables, room_bytes(cluster, aim.headroom_share)))
+        all_costed.append(cost_families(task, cluster, space.families, room_bytes(cluster, aim.headroom_share)))
     if not all_costed:
         raise errors[0]
     columns = _Columns.of(all_costed, aim)
@@ -148,7 +150,7 @@ class _Columns:
             dollars=dollars,
             peak_bytes=np.concatenate([costed.peak_bytes for costed in all_costed]),
             room=np.concatenate(rooms),
-            shapes=np.concatenate([costed.shapes() * 4_099 + i for i, costed in enumerate(all_costed)]),
+            shapes=np.concatenate([costed.shapes * 4_099 + i for i, costed in enumerate(all_costed)]),
             within=within,
         )
 
@@ -197,11 +199,15 @@ def _choices(task: Task, all_costed: list[Costed], indices: NDArray[np.int64]) -
 def price(task: Task, cluster: Cluster, strategy: Strategy) -> Choice:
     """One strategy, made by hand or found, with its full estimate."""
     estimate = estimate_step(task.model, task.workload, strategy, cluster, task.stack)
+    if not estimate.memory:
+        fullest, stages = step_memory(task.model, task.workload, strategy, memory_rules(task.stack.name))
+        estimate = replace(estimate, memory=fullest, stage_memory=stages)
     rate = dollars_per_second(cluster, float(strategy.n_devices))
     return Choice(
         cluster=cluster,
         strategy=replace(strategy, shard=strategy.shard if strategy.zero_stage else None),
         estimate=estimate,
+        occupied_bytes=float(occupied(task, strategy)[0]),
         capacity_bytes=capacity_bytes(cluster),
         dollars_per_step=None if rate is None else rate * float(estimate.step_s),
     )

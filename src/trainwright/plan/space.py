@@ -8,8 +8,8 @@ one by one where the space would grow past its limit, and the answer says which.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import permutations, product
+from dataclasses import dataclass, replace
+from itertools import product
 from math import gcd
 from typing import Any
 
@@ -19,83 +19,65 @@ from numpy.typing import NDArray
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.strategy import Axis, Strategy
 from trainwright.plan.facts import Facts
-from trainwright.plan.legal import CHOICES, RULES, broken_by, legal_rows
+from trainwright.plan.legal import NUMERIC, RULES, broken_by, legal_rows
 from trainwright.plan.pins import Pin, allowed, pinned_values
+from trainwright.plan.scope import FINER, LADDER, Scope
 
 Rows = dict[str, NDArray[np.int64]]
-
-ORDERS: tuple[tuple[Axis, ...], ...] = tuple(
-    ("tp", *(axis for name in outer for axis in (("ep", "dp") if name == "dp" else (name,))))
-    for outer in permutations(("cp", "dp", "pp"))
-)
-"""Orders of the axes from the fastest network outwards: tp first, ep beside the dp it lies in."""
-
-LADDER = (1, 2, 3, 4, 6, 8, 12, 16)
-"""Every how many blocks recomputation is tried."""
 
 TABLE_ROWS = 2_000
 """What a table costs beside its rows, in rows."""
 
-SHORTEST = 256
-"""Tokens of a sample that context parallelism leaves each device before such splits are the first to be left out."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """How ranks lie on the network and exchange context: what moves time but no byte of memory. ``rows``: of whom."""
+
+    choices: dict[str, Any]
+    rows: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finer:
-    """Values of an axis that may be left out when the space grows too large: which stay, and what to say then."""
+class Family:
+    """A table of strategies that memory tells apart, and for each placement the rows that have it."""
 
-    axis: str
-    stays: Callable[[Any, Facts], bool]
-    text: str
-
-
-FINER: tuple[Finer, ...] = (
-    Finer(axis="cp", stays=lambda v, f: f.seq >= SHORTEST * v or v == 1, text=f"cp below {SHORTEST} tokens a device"),
-    Finer(axis="recompute_every", stays=lambda v, f: v <= 4, text="recomputation of every 6th block and fewer"),
-    Finer(axis="offload", stays=lambda v, f: v != "parameters", text="offload of parameters"),
-    Finer(axis="order", stays=lambda v, f: v in (ORDERS[0], ORDERS[1]), text="orders of axes with cp outside dp or pp"),
-    Finer(axis="shard", stays=lambda v, f: v == 0, text="sharding over part of the data-parallel ranks"),
-    Finer(axis="recompute_every", stays=lambda v, f: v <= 2, text="recomputation of every 3rd and 4th block"),
-    Finer(axis="cp_kind", stays=lambda v, f: v == "ring", text="context parallelism by all-to-all"),
-    Finer(axis="offload", stays=lambda v, f: v == "none", text="offload of optimizer states"),
-    Finer(axis="micro_batch", stays=lambda v, f: v & (v - 1) == 0, text="micro-batches that are no power of two"),
-    Finer(axis="order", stays=lambda v, f: v == ORDERS[0], text="other orders of axes than tp-cp-ep-dp-pp"),
-)
+    table: Strategy
+    placements: tuple[Placement, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
-    """Tables of candidates, how many rows they have, and what was left out of them."""
+    """Families of candidates, how many candidates there are in all, and what was left out."""
 
-    tables: tuple[Strategy, ...]
+    families: tuple[Family, ...]
     n_candidates: int
     left_out: tuple[str, ...] = ()
 
+    @property
+    def tables(self) -> Iterator[Strategy]:
+        """Every candidate, in one table for each family and placement."""
+        for family in self.families:
+            for placement in family.placements:
+                yield replace(take(family.table, placement.rows), **placement.choices)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
-    """What a space is made of: the facts, the pins, and the finer parts that are left out."""
 
-    facts: Facts
-    pins: tuple[Pin, ...]
-    dropped: tuple[Finer, ...] = ()
+def take(table: Strategy, rows: slice | NDArray[np.int64]) -> Strategy:
+    """Some rows of a table, as a table."""
+    columns = {axis: getattr(table, axis) for axis in NUMERIC}
+    picked = {axis: column[rows] for axis, column in columns.items() if isinstance(column, np.ndarray)}
+    return replace(table, **picked)  # type: ignore[arg-type]
 
-    def keeps(self, axis: str, value: Any) -> bool:
-        """Whether a value is looked at; what is pinned is never left out as too fine."""
-        if not allowed(self.pins, axis, value):
-            return False
-        if pinned_values(self.pins, axis) is not None:
-            return True
-        return all(finer.stays(value, self.facts) for finer in self.dropped if finer.axis == axis)
 
-    def kept(self, axis: str, values: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The values of a count that are looked at."""
-        return np.array([value for value in values.tolist() if self.keeps(axis, value)], dtype=np.int64)
+def row(table: Strategy, index: int) -> Strategy:
+    """One row as a strategy of plain numbers."""
+    columns = {axis: getattr(table, axis) for axis in NUMERIC}
+    picked = {axis: int(column[index]) for axis, column in columns.items() if isinstance(column, np.ndarray)}
+    return replace(table, **picked)  # type: ignore[arg-type]
 
-    def domain(self, axis: str) -> tuple[Any, ...]:
-        """The values of a choice that are looked at."""
-        pinned = pinned_values(self.pins, axis)
-        return pinned if pinned is not None else tuple(v for v in _usual(axis, self.facts) if self.keeps(axis, v))
+
+def n_rows(table: Strategy) -> int:
+    """Rows of a table of the space."""
+    return len(np.atleast_1d(np.asarray(table.dp)))
 
 
 def divisors(count: int) -> NDArray[np.int64]:
@@ -126,18 +108,18 @@ def extend(rows: Rows, axis: str, key: NDArray[np.int64], values_of: Callable[[i
     return {name: column[index] for name, column in rows.items()} | {axis: flat[starts[inverse][index] + within]}
 
 
-def base_rows(n_devices: int, search: Search) -> Rows:
+def base_rows(n_devices: int, scope: Scope) -> Rows:
     """Every dp x tp x cp x pp = n_devices with every micro-batch and ep that divide; pins heeded, rules not yet."""
-    degrees, batch = divisors(n_devices), search.facts.global_batch
-    grid = np.meshgrid(*(search.kept(axis, degrees) for axis in ("tp", "cp", "pp")), indexing="ij")
+    degrees, batch = divisors(n_devices), scope.facts.global_batch
+    grid = np.meshgrid(*(scope.kept(axis, degrees) for axis in ("tp", "cp", "pp")), indexing="ij")
     tp, cp, pp = (column.ravel() for column in grid)
     whole = n_devices % (tp * cp * pp) == 0
     rows: Rows = {"tp": tp[whole], "cp": cp[whole], "pp": pp[whole]}
     rows["dp"] = n_devices // (rows["tp"] * rows["cp"] * rows["pp"])
-    rows = _filter(rows, np.isin(rows["dp"], search.kept("dp", degrees)))
-    experts = search.facts.n_experts
-    rows = extend(rows, "ep", rows["dp"] * rows["cp"], lambda n: search.kept("ep", divisors(gcd(n, experts))))
-    return extend(rows, "micro_batch", rows["dp"], lambda dp: search.kept("micro_batch", divisors(max(1, batch // dp))))
+    rows = _filter(rows, np.isin(rows["dp"], scope.kept("dp", degrees)))
+    experts = scope.facts.n_experts
+    rows = extend(rows, "ep", rows["dp"] * rows["cp"], lambda n: scope.kept("ep", divisors(gcd(n, experts))))
+    return extend(rows, "micro_batch", rows["dp"], lambda dp: scope.kept("micro_batch", divisors(max(1, batch // dp))))
 
 
 def _filter(rows: Rows, mask: NDArray[np.bool_]) -> Rows:
@@ -151,38 +133,21 @@ def make_space(facts: Facts, counts: Iterable[int], pins: Iterable[Pin] = (), li
     """
     pins, counts = tuple(pins), tuple(counts)
     left_out: list[str] = []
-    pieces = _all_pieces(Search(facts=facts, pins=pins), counts)
+    pieces = list(_pieces(Scope(facts=facts, pins=pins), counts))
     for n_dropped, finer in enumerate(FINER, start=1):
-        n_before = sum(piece.n_rows for piece in pieces)
-        if limit is None or n_before + TABLE_ROWS * len(pieces) <= limit:
+        n_before = sum(piece.n_candidates for piece in pieces)
+        if limit is None or n_before + TABLE_ROWS * sum(len(piece.placed) for piece in pieces) <= limit:
             break
-        pieces = _all_pieces(Search(facts=facts, pins=pins, dropped=FINER[:n_dropped]), counts)
-        if sum(piece.n_rows for piece in pieces) < n_before:
+        pieces = list(_pieces(Scope(facts=facts, pins=pins, dropped=FINER[:n_dropped]), counts))
+        if sum(piece.n_candidates for piece in pieces) < n_before:
             left_out.append(finer.text)
-    tables = tuple(piece.table() for piece in pieces)
-    return Space(tables=tables, n_candidates=sum(piece.n_rows for piece in pieces), left_out=tuple(left_out))
-
-
-def _all_pieces(search: Search, counts: Iterable[int]) -> list[Piece]:
-    return [piece for count in counts for piece in _pieces(base_rows(count, search), search)]
+    families = tuple(piece.family() for piece in pieces)
+    return Space(families=families, n_candidates=sum(p.n_candidates for p in pieces), left_out=tuple(left_out))
 
 
 def _table(rows: Rows, **choices: Any) -> Strategy:
     fields: dict[str, Any] = {**choices, **rows}
     return Strategy(**fields)
-
-
-def _usual(axis: str, facts: Facts) -> tuple[Any, ...]:
-    if axis == "precision":
-        half = next((name for name in ("bf16", "fp16") if name in facts.precisions), None)
-        return tuple(name for name in (half, "fp32" if facts.is_cpu or half is None else None) if name)
-    if axis == "schedule":
-        return ("1f1b", "interleaved", "zero_bubble")
-    if axis == "offload" and facts.is_cpu:
-        return ("none",)
-    if axis == "order":
-        return ORDERS if facts.n_devices > facts.devices_per_node else ORDERS[:1]
-    return CHOICES[axis]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,28 +168,30 @@ GROUPS: tuple[tuple[tuple[str, ...], str | None], ...] = (
     (("schedule",), "virtual_stages"),
     (("zero_stage", "offload"), "shard"),
     (("sequence_parallel",), None),
-    (("cp_kind",), None),
     (("recompute",), "recompute_every"),
     (("precision",), None),
-    (("order",), None),
 )
 """Choices with the count that goes with them. No rule of legality looks at two groups, so each is judged alone."""
+
+PLACEMENT = (("cp_kind", "order"), None)
+"""The group that memory does not depend on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """One table before it is written out: the base and one option of every group."""
+    """A family before it is written out: the base, one option of every group, and the placements of base rows."""
 
     base: Rows
     options: tuple[Option, ...]
+    placed: tuple[Option, ...]
     per_row: NDArray[np.int64]
 
     @property
-    def n_rows(self) -> int:
-        """Candidates in the table."""
-        return int(self.per_row.sum())
+    def n_candidates(self) -> int:
+        """Candidates in the family, over all placements."""
+        return int(sum((self.per_row * option.n).sum() for option in self.placed))
 
-    def table(self) -> Strategy:
+    def family(self) -> Family:
         """Every base row crossed with the values of every option's count."""
         index = np.repeat(np.arange(len(self.per_row)), self.per_row)
         within = np.arange(len(index)) - np.repeat(np.cumsum(self.per_row) - self.per_row, self.per_row)
@@ -239,34 +206,39 @@ class Piece:
             else:
                 rows[option.axis] = option.values[option.start[index]]
         choices = {name: value for option in self.options for name, value in option.choices.items()}
-        return _table(rows, **choices)
+        placements = (Placement(choices=o.choices, rows=np.flatnonzero(o.n[index])) for o in self.placed)
+        return Family(table=_table(rows, **choices), placements=tuple(p for p in placements if p.rows.size))
 
 
-def _pieces(rows: Rows, search: Search) -> Iterator[Piece]:
+def _pieces(scope: Scope, counts: Iterable[int]) -> Iterator[Piece]:
     """Every combination of one option a group that has any candidate."""
+    parts = [base_rows(count, scope) for count in counts]
+    rows = {axis: np.concatenate([part[axis] for part in parts]) for axis in parts[0]}
     if not len(rows["dp"]):
         return
-    base = _filter(rows, legal_rows(_table(rows, precision=search.facts.precisions[0]), search.facts))
+    base = _filter(rows, legal_rows(_table(rows, precision=scope.facts.precisions[0]), scope.facts))
     if not len(base["dp"]):
         return
-    for options in product(*(_options(base, names, axis, search) for names, axis in GROUPS)):
-        per_row = np.prod(np.stack([option.n for option in options]), axis=0)
+    placed = tuple(_options(base, *PLACEMENT, scope))
+    anywhere = np.any(np.stack([option.n for option in placed]), axis=0) if placed else np.zeros(len(base["dp"]), bool)
+    for options in product(*(_options(base, names, axis, scope) for names, axis in GROUPS)):
+        per_row = np.prod(np.stack([option.n for option in options]), axis=0) * anywhere
         if per_row.any():
-            yield Piece(base=base, options=options, per_row=per_row)
+            yield Piece(base=base, options=options, placed=placed, per_row=per_row)
 
 
-def _options(base: Rows, names: tuple[str, ...], axis: str | None, search: Search) -> list[Option]:
+def _options(base: Rows, names: tuple[str, ...], axis: str | None, scope: Scope) -> list[Option]:
     """The combinations of one group's choices, each judged by the rules on its own."""
     found = []
-    for values in product(*(search.domain(name) for name in names)):
+    for values in product(*(scope.domain(name) for name in names)):
         choices = dict(zip(names, values, strict=True))
         rows = base | {"index": np.arange(len(base["dp"]))}
         counted = None if choices.get("zero_stage") == 0 else axis
         if counted is not None:
-            rows = extend(rows, counted, *_values(counted, choices, rows, search))
+            rows = extend(rows, counted, *_values(counted, choices, rows, scope))
         index = rows.pop("index")
-        legal = legal_rows(_table(rows, **({"precision": search.facts.precisions[0]} | choices)), search.facts)
-        legal &= _distinct(rows, choices, search)
+        legal = legal_rows(_table(rows, **({"precision": scope.facts.precisions[0]} | choices)), scope.facts)
+        legal &= _distinct(rows, choices, scope)
         n = np.bincount(index[legal], minlength=len(base["dp"])).astype(np.int64)
         column = rows[counted][legal] if counted is not None else index[legal]
         if legal.any():
@@ -275,27 +247,27 @@ def _options(base: Rows, names: tuple[str, ...], axis: str | None, search: Searc
 
 
 def _values(
-    axis: str, choices: dict[str, Any], rows: Rows, search: Search
+    axis: str, choices: dict[str, Any], rows: Rows, scope: Scope
 ) -> tuple[NDArray[np.int64], Callable[[int], NDArray[np.int64]]]:
     """What an option's count depends on, and its values for that."""
     one = np.ones(1, dtype=np.int64)
     if axis == "virtual_stages":
         interleaved = choices["schedule"] == "interleaved"
-        return rows["pp"], lambda pp: search.kept(axis, _virtual(pp, search.facts) if interleaved else one)
+        return rows["pp"], lambda pp: scope.kept(axis, _virtual(pp, scope.facts) if interleaved else one)
     if axis == "shard":
-        parts = search.keeps("shard", 0) or pinned_values(search.pins, "shard") is not None
-        return rows["dp"], lambda dp: _shards(dp, search, parts=parts)
+        parts = scope.keeps("shard", 0) or pinned_values(scope.pins, "shard") is not None
+        return rows["dp"], lambda dp: _shards(dp, scope, parts=parts)
     ladder = np.array(LADDER, dtype=np.int64) if choices["recompute"] != "none" else one
-    layers = -(-search.facts.n_layers // rows["pp"])
-    return layers, lambda n: search.kept(axis, ladder[ladder <= n])
+    layers = -(-scope.facts.n_layers // rows["pp"])
+    return layers, lambda n: scope.kept(axis, ladder[ladder <= n])
 
 
-def _shards(dp: int, search: Search, *, parts: bool) -> NDArray[np.int64]:
+def _shards(dp: int, scope: Scope, *, parts: bool) -> NDArray[np.int64]:
     """Ranks that share one copy of the states: all of dp, or any divisor where parts are looked at."""
     if not parts or dp == 1:
         return np.array([dp], dtype=np.int64)
     groups = divisors(dp)[1:]
-    allowed_parts = [part for part in groups.tolist() if allowed(search.pins, "shard", part)]
+    allowed_parts = [part for part in groups.tolist() if allowed(scope.pins, "shard", part)]
     return np.array(allowed_parts, dtype=np.int64)
 
 
@@ -305,17 +277,17 @@ def _virtual(pp: int, facts: Facts) -> NDArray[np.int64]:
     return values[facts.n_layers % (pp * values) == 0] if facts.n_layers % pp == 0 else values
 
 
-def _distinct(rows: Rows, choices: dict[str, Any], search: Search) -> NDArray[np.bool_]:
+def _distinct(rows: Rows, choices: dict[str, Any], scope: Scope) -> NDArray[np.bool_]:
     """Rows for which no other combination of choices that is looked at says the same."""
     kept = np.ones(len(rows["dp"]), dtype=np.bool_)
-    if choices.get("zero_stage", 0) > 0 and choices["offload"] == "none" and search.keeps("zero_stage", 0):
+    if choices.get("zero_stage", 0) > 0 and choices["offload"] == "none" and scope.keeps("zero_stage", 0):
         kept &= rows["dp"] * rows["cp"] > 1
-    if choices.get("schedule") in ("zero_bubble", "gpipe") and search.keeps("schedule", "1f1b"):
+    if choices.get("schedule") in ("zero_bubble", "gpipe") and scope.keeps("schedule", "1f1b"):
         kept &= rows["pp"] > 1
-    if choices.get("cp_kind", "ring") != "ring" and search.keeps("cp_kind", "ring"):
+    if choices.get("cp_kind", "ring") != "ring" and scope.keeps("cp_kind", "ring"):
         kept &= rows["cp"] > 1
     if "order" in choices:
-        orders = search.domain("order")
+        orders = scope.domain("order")
         for earlier in orders[: orders.index(choices["order"])]:
             kept &= _places_differ(rows, earlier, choices["order"])
     return kept
@@ -355,7 +327,7 @@ def _first_refusal(facts: Facts, counts: Iterable[int], pins: tuple[Pin, ...]) -
     totals: dict[str, int] = {}
     n_all = 0
     for count in counts:
-        rows = base_rows(count, Search(facts=facts, pins=pins))
+        rows = base_rows(count, Scope(facts=facts, pins=pins))
         n_all += len(rows["dp"])
         if len(rows["dp"]):
             table = _table(rows, precision=facts.precisions[0])
