@@ -62,8 +62,9 @@ class Arithmetic:
 class BlockCost:
     """One repeat, one micro-batch, one device.
 
-    ``*_s``: kernel seconds; ``core_s``: the part of forward that selective recomputation repeats. ``*_kernels``: those
-    that the host issues. ``tp_*``: bytes of activations reduced over tp and how often, in forward (backward does
+    ``*_s``: kernel seconds, of products and attention (``forward_s``, ``backward_s``) and of what memory limits
+    (``*_stream_s``); ``core_s``: the part of forward that selective recomputation repeats. ``*_kernels``: those that
+    the host issues. ``tp_*``: bytes of activations reduced over tp and how often, in forward (backward does
     as many and as much). ``ep_bytes``: tokens that one all-to-all moves; ``ep_calls``: all-to-alls in forward.
     ``cp_bytes``: keys and values of this device's tokens. ``parameters`` and ``expert_parameters``: per device, over
     tp (and ep); ``trainable``: those with gradients.
@@ -71,6 +72,8 @@ class BlockCost:
 
     forward_s: Number = 0.0
     backward_s: Number = 0.0
+    forward_stream_s: Number = 0.0
+    backward_stream_s: Number = 0.0
     core_s: Number = 0.0
     attention_s: Number = 0.0
     flop: Number = 0.0
@@ -129,12 +132,14 @@ def _matmul(op: Matmul, shard: Shard, how: Arithmetic) -> BlockCost:
         if wanted or op.n_parameters == 0:
             backward_s = backward_s + matmul_s(part, dtype, how.device)
             backward_flop = backward_flop + part.flop
-    if dtype != how.base:
+    cast_s: Number = 0.0
+    if dtype != how.base:  # inputs quantized to the narrow dtype, and gradients backward
         cast_s = stream_s(4.0 * product.m * product.k * product.count, how.device)
-        forward_s, backward_s = forward_s + cast_s, backward_s + 1.5 * cast_s
     return BlockCost(
         forward_s=forward_s,
         backward_s=backward_s,
+        forward_stream_s=cast_s,
+        backward_stream_s=1.5 * cast_s,
         flop=product.flop,
         backward_flop=backward_flop,
         forward_kernels=op.n_kernels,
@@ -207,12 +212,14 @@ def _pointwise(op: Pointwise, shard: Shard, how: Arithmetic) -> BlockCost:
         op = fused(op)
     scale = elements * (4.0 if op.upcast else how.base_bytes) * how.stack.pointwise_traffic
     forward, backward = float(op.n_kernels), float(op.backward_kernels)
-    exp = elements * op.transcendental
+    exp = elements * op.transcendental / forward
+    forward_s = forward * stream_s((op.reads + op.writes) * scale / forward, how.device, transcendental=exp)
+    backward_s: Number = 0.0
+    if op.backward_kernels:
+        backward_s = backward * stream_s((op.backward_reads + op.backward_writes) * scale / backward, how.device)
     return BlockCost(
-        forward_s=forward
-        * stream_s((op.reads + op.writes) * scale / forward, how.device, transcendental=exp / forward),
-        backward_s=backward
-        * stream_s((op.backward_reads + op.backward_writes) * scale / max(backward, 1.0), how.device),
+        forward_stream_s=forward_s,
+        backward_stream_s=backward_s,
         forward_kernels=forward,
         backward_kernels=backward,
     )
@@ -224,8 +231,8 @@ def _lookup(op: Lookup, shard: Shard, how: Arithmetic) -> BlockCost:
     copied = rows * op.width * how.base_bytes
     split = op.split == "vocabulary"
     return BlockCost(
-        forward_s=stream_s(2.0 * copied, how.device),
-        backward_s=stream_s(4.0 * copied, how.device),
+        forward_stream_s=stream_s(2.0 * copied, how.device),
+        backward_stream_s=stream_s(4.0 * copied, how.device),
         forward_kernels=op.n_kernels,
         backward_kernels=op.backward_kernels,
         tp_bytes=0.5 * copied if split else 0.0,
@@ -234,13 +241,13 @@ def _lookup(op: Lookup, shard: Shard, how: Arithmetic) -> BlockCost:
 
 
 def _cross_entropy(op: CrossEntropy, shard: Shard, how: Arithmetic) -> BlockCost:
-    """Logits read three times and written once forward (cast, maximum, sum, loss); read and written backward."""
+    """Passes over the logits: two thirds of the stack's forward (cast, maximum, exponent, sum, division), the rest back."""
     elements = op.rows.at(shard.batch, shard.local_seq) * op.n_classes
     elements = elements / (shard.tp if op.split == "vocabulary" else shard.tokens_split)
-    bytes_each = how.stack.logits_bytes
+    passed = elements * how.stack.logits_bytes * how.stack.loss_passes / 3.0
     return BlockCost(
-        forward_s=stream_s(4.0 * elements * bytes_each, how.device, transcendental=elements),
-        backward_s=stream_s(3.0 * elements * bytes_each, how.device),
+        forward_stream_s=stream_s(2.0 * passed, how.device, transcendental=elements),
+        backward_stream_s=stream_s(passed, how.device),
         forward_kernels=op.n_kernels,
         backward_kernels=op.backward_kernels,
     )

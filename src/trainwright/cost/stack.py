@@ -24,9 +24,9 @@ class Stack:
     of what remains (a compiler fuses neighbours), ``kernel_share`` the kernels launched.
     ``compute_scale`` multiplies every kernel's time (framework overhead inside the graph: casts, layouts, clocks).
 
-    ``dispatch_s``: host seconds to issue one kernel; ``layer_s``, ``micro_batch_s`` and ``step_s``: host seconds that
-    the device waits for, per block and micro-batch, per micro-batch, and per step. ``host_ahead``: whether the host
-    issues kernels while the device works.
+    ``dispatch_s``: host seconds to issue one kernel; ``layer_s`` and ``micro_batch_s``: further host seconds, per block
+    and micro-batch (autograd, checkpointing, hooks) and per micro-batch; ``step_s``: seconds the device waits once a
+    step. ``host_ahead``: whether the host issues kernels while the device works.
 
     ``overlap_*``: share of that communication which may run behind compute (dp: gradients behind backward; fsdp:
     parameter gathers; tp: chunks behind matmuls; cp: ring steps behind attention; pp: sends behind the next
@@ -34,9 +34,10 @@ class Stack:
     this factor less one, times the shorter.
 
     ``gradient_bytes`` and ``reduce_bytes``: per element, kept and communicated; ``logits_bytes``: per element of the
-    logits; ``parameter_bytes`` None: as the compute dtype (mixed precision keeps fp32 beside it when
+    logits, which the loss reads or writes ``loss_passes`` times in all; ``parameter_bytes`` None: as the compute dtype (mixed precision keeps fp32 beside it when
     ``master_weights``). ``selective_share``: what share of a block's forward "selective" recomputes; None: the
     attention core only. ``scatter_every_micro_batch``: fully sharded gradients are reduced after each micro-batch.
+    ``sequence_parallel``: what tp does in this software when nobody says.
     """
 
     name: str
@@ -63,11 +64,13 @@ class Stack:
     gradient_bytes: float = 4.0
     reduce_bytes: float = 4.0
     logits_bytes: float = 4.0
+    loss_passes: float = 12.0
     parameter_bytes: float | None = None
     master_weights: bool = True
     fused_optimizer: bool = True
     selective_share: float | None = None
     scatter_every_micro_batch: bool = True
+    sequence_parallel: bool = False
     notes: str = ""
 
 

@@ -37,6 +37,11 @@ class Stages:
         """Each part's cost and how many of it every stage holds."""
         return ((self.before, self.has_before), (self.body, self.n_body), (self.after, self.has_after))
 
+    def inner(self, name: str) -> Array:
+        """A field of ``BlockCost`` summed over what each stage holds, all but what comes after the repeats."""
+        answer: Array = getattr(self.before, name) * self.has_before + getattr(self.body, name) * self.n_body
+        return answer
+
     def total(self, name: str) -> Array:
         """A field of ``BlockCost`` summed over what each stage holds."""
         answer: Array = sum(

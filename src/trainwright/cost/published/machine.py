@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from trainwright.cost.published.row import Row
 from trainwright.hardware import catalogue
 from trainwright.hardware.cluster import Cluster, NodeGroup
 from trainwright.hardware.device import Device
 from trainwright.hardware.link import Link
 from trainwright.hardware.published import published_device
-from trainwright.cost.published.row import Row
 
 NETWORKS: tuple[tuple[str, float], ...] = (
     (r"(\d+)x? ?(?:connectx|bluefield|bf3|mellanox|nvidia connectx|mt28908|mt43244|ib |hdr200|hdr ib|200g|ndr)", 0.0),
@@ -26,7 +26,10 @@ _PER_NODE_GBIT = (
     (r"roce 1600|1600 gbps", 1600.0),
     (r"8x hdr|8x200g|8x hdr200|8x 200|hdr200 ib per vm", 1600.0),
     (r"4x200g|4x200 gb/s", 800.0),
-    (r"3\.2 tb/s|8x ?400|8x connectx-7|400 ?g(b/s)? (ib )?per gpu|400g ib per gpu|cx-7 400gb/s per gpu|8x50 gb/s", 3200.0),
+    (
+        r"3\.2 tb/s|8x ?400|8x connectx-7|400 ?g(b/s)? (ib )?per gpu|400g ib per gpu|cx-7 400gb/s per gpu|8x50 gb/s",
+        3200.0,
+    ),
     (r"2 tb/s", 2000.0),
     (r"25 gb/s ethernet|25gb/s ethernet", 25.0),
     (r"800 \(trn1\)", 800.0),

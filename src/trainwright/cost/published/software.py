@@ -97,4 +97,6 @@ def shard_ways(row: Row, dp: int, per_node: int) -> int | None:
 
 def is_lora(row: Row) -> bool:
     """Whether only small added matrices were trained."""
-    return bool(re.search(r"\bq?lora\b", " ".join((row["model_name"], row["framework"], row["other_notes"])).casefold()))
+    return bool(
+        re.search(r"\bq?lora\b", " ".join((row["model_name"], row["framework"], row["other_notes"])).casefold())
+    )

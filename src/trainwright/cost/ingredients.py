@@ -1,0 +1,154 @@
+"""What a step is made of, priced but not yet put together: the part of an estimate that depends on shapes.
+
+Every field is an array: (stages, candidates) where a stage matters, else (candidates,). ``compose`` puts them
+together; keeping the two apart lets a calibration scale ingredients of thousands of measured steps at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from trainwright.cost.exchange import cp_s, data_parallel, ep_s, pp_s, spans, tp_s
+from trainwright.cost.pipeline import fill_share
+from trainwright.cost.setting import Setting
+from trainwright.cost.stages import parts
+from trainwright.cost.table import Array
+from trainwright.cost.update import update_s
+
+OVERLAPS = ("overlap_dp", "overlap_fsdp", "overlap_tp", "overlap_cp", "overlap_pp", "overlap_ep", "interference")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingredients:
+    """Seconds, of one micro-batch on each stage unless the name says step.
+
+    ``forward``, ``backward``: products and attention of all but the head; ``*_stream``: what memory limits;
+    ``head``, ``head_stream``: last norm, head and loss, both ways; ``redo``, ``redo_stream``: recomputed. ``tp``, ``cp``,
+    ``ep``: exchanged in all passes; ``attention``: what cp can hide behind. ``gather``: parameters gathered for forward
+    (ZeRO-3); ``regather``: again for backward, with gradients scattered; ``step_reduce``, ``step_gather``: once a step.
+    ``host``: to issue it all; ``send``: one message to the next stage; ``step_update``: the optimizer;
+    ``step_idle``: once a step.
+    """
+
+    forward: Array
+    backward: Array
+    forward_stream: Array
+    backward_stream: Array
+    head: Array
+    head_stream: Array
+    redo: Array
+    redo_stream: Array
+    tp: Array
+    cp: Array
+    ep: Array
+    attention: Array
+    gather: Array
+    regather: Array
+    step_reduce: Array
+    step_gather: Array
+    host: Array
+    layers: Array
+    weight: Array
+    send: Array
+    step_update: Array
+    step_idle: Array
+    n_micro: Array
+    pp: Array
+    chunks: Array
+    fill: Array
+    runs_ahead: Array
+    overlap_dp: Array
+    overlap_fsdp: Array
+    overlap_tp: Array
+    overlap_cp: Array
+    overlap_pp: Array
+    overlap_ep: Array
+    interference: Array
+
+
+def ingredients(setting: Setting) -> Ingredients:
+    """Every ingredient of every candidate."""
+    held, rows, stack = setting.stages, setting.table, setting.stack
+    where = spans(rows, setting.group)
+    full = recompute_share(setting)
+    passes = 2.0 + full
+    data = data_parallel(held, rows, where, stack)
+    each = 1.0 if stack.scatter_every_micro_batch else 0.0
+    sharded = rows.strategy.zero_stage == 3
+    redo, redo_stream = _redone(setting)
+    kernels = held.total("forward_kernels") * (1.0 + full) + held.total("backward_kernels")
+    interleaved = rows.strategy.schedule == "interleaved"
+    wide = {
+        "forward": held.inner("forward_s"),
+        "backward": held.inner("backward_s"),
+        "forward_stream": held.inner("forward_stream_s"),
+        "backward_stream": held.inner("backward_stream_s"),
+        "head": (held.after.forward_s + held.after.backward_s) * held.has_after,
+        "head_stream": (held.after.forward_stream_s + held.after.backward_stream_s) * held.has_after,
+        "redo": redo,
+        "redo_stream": redo_stream,
+        "tp": tp_s(held, rows, where) * passes,
+        "cp": cp_s(held, rows, where) * (passes + 1.0),
+        "ep": ep_s(held, rows, where) * passes,
+        "attention": held.body.attention_s * held.n_body,
+        "gather": data.forward_s,
+        "regather": data.backward_s + (data.reduce_s * each if sharded else 0.0),
+        "step_reduce": data.reduce_s * (1.0 - each) if sharded else data.reduce_s,
+        "step_gather": data.gather_s,
+        "host": kernels * stack.kernel_share * stack.dispatch_s + stack.layer_s * held.n_body + stack.micro_batch_s,
+        "layers": np.maximum(held.n_body, 1.0),
+        "weight": held.weight,
+    }
+    scale = ("forward", "backward", "forward_stream", "backward_stream", "head", "head_stream", "redo", "redo_stream")
+    narrow = {
+        "send": pp_s(_boundary_bytes(setting), rows, where),
+        "step_update": np.max(update_s(held.total("trainable"), rows, setting.how.device, stack), axis=0),
+        "step_idle": stack.step_s,
+        "n_micro": rows.n_micro,
+        "pp": rows.pp,
+        "chunks": rows.virtual_stages if interleaved else 1.0,
+        "fill": fill_share(rows),
+        "runs_ahead": 0.0 if setting.how.device.kind == "cpu" or not stack.host_ahead else 1.0,
+        **{name: getattr(stack, name) for name in OVERLAPS},
+    }
+    shape = held.n_body.shape
+    return Ingredients(
+        **{k: np.broadcast_to(v * stack.compute_scale if k in scale else v, shape) for k, v in wide.items()},
+        **{k: np.broadcast_to(np.asarray(v, dtype=float), shape[1:]) for k, v in narrow.items()},
+    )
+
+
+def join(many: list[Ingredients]) -> Ingredients:
+    """Tables of candidates side by side; each must have the usual three rows of stages."""
+    names = [field.name for field in fields(Ingredients)]
+    return Ingredients(**{name: np.concatenate([getattr(one, name) for one in many], axis=-1) for name in names})
+
+
+def recompute_share(setting: Setting) -> Array:
+    """Share of the blocks whose forward is repeated in full."""
+    share: Array = (setting.table.strategy.recompute == "full") / setting.table.recompute_every
+    return share
+
+
+def _redone(setting: Setting) -> tuple[Array, Array]:
+    """Seconds of forward repeated in backward, per stage: of products, and of what memory limits."""
+    held, strategy, stack = setting.stages, setting.table.strategy, setting.stack
+    count = held.n_body / setting.table.recompute_every
+    if strategy.recompute == "full":
+        return held.body.forward_s * count, held.body.forward_stream_s * count
+    if strategy.recompute == "selective" and stack.selective_share is not None:
+        count = count * stack.selective_share
+        return held.body.forward_s * count, held.body.forward_stream_s * count
+    if strategy.recompute == "selective":
+        return held.body.core_s * count, 0.0 * count
+    return 0.0 * count, 0.0 * count
+
+
+def _boundary_bytes(setting: Setting) -> Array:
+    """Bytes of one micro-batch's activations between two stages, before tp divides them."""
+    rows = setting.table
+    last = parts(setting.model)[1][-1]
+    elements: Array = np.asarray(last.boundary.at(rows.micro_batch, rows.workload.seq / rows.cp))
+    return elements * setting.how.base_bytes
