@@ -241,7 +241,7 @@ def _lookup(op: Lookup, shard: Shard, how: Arithmetic) -> BlockCost:
 
 
 def _cross_entropy(op: CrossEntropy, shard: Shard, how: Arithmetic) -> BlockCost:
-    """Passes over the logits: two thirds of the stack's forward (cast, maximum, exponent, sum, division), the rest back."""
+    """Passes over the logits, two thirds of them forward: cast, maximum, exponent, sum, division."""
     elements = op.rows.at(shard.batch, shard.local_seq) * op.n_classes
     elements = elements / (shard.tp if op.split == "vocabulary" else shard.tokens_split)
     passed = elements * how.stack.logits_bytes * how.stack.loss_passes / 3.0

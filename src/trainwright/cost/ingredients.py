@@ -10,12 +10,13 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from trainwright.cost.exchange import cp_s, data_parallel, ep_s, pp_s, spans, tp_s
+from trainwright.cost.exchange import Spans, cp_s, data_parallel, ep_s, pp_s, spans, tp_s
 from trainwright.cost.pipeline import fill_share
 from trainwright.cost.setting import Setting
 from trainwright.cost.stages import parts
 from trainwright.cost.table import Array
 from trainwright.cost.update import update_s
+from trainwright.units import Number
 
 OVERLAPS = ("overlap_dp", "overlap_fsdp", "overlap_tp", "overlap_cp", "overlap_pp", "overlap_ep", "interference")
 
@@ -25,9 +26,10 @@ class Ingredients:
     """Seconds, of one micro-batch on each stage unless the name says step.
 
     ``forward``, ``backward``: products and attention of all but the head; ``*_stream``: what memory limits;
-    ``head``, ``head_stream``: last norm, head and loss, both ways; ``redo``, ``redo_stream``: recomputed. ``tp``, ``cp``,
-    ``ep``: exchanged in all passes; ``attention``: what cp can hide behind. ``gather``: parameters gathered for forward
-    (ZeRO-3); ``regather``: again for backward, with gradients scattered; ``step_reduce``, ``step_gather``: once a step.
+    ``head``, ``head_stream``: last norm, head and loss, both ways; ``redo``, ``redo_stream``: recomputed.
+    ``tp``, ``cp``, ``ep``: exchanged in all passes; ``attention``: what cp can hide behind. ``gather``: parameters
+    gathered for forward (ZeRO-3); ``regather``: again for backward, with gradients scattered; ``step_reduce``,
+    ``step_gather``: once a step.
     ``host``: to issue it all; ``send``: one message to the next stage; ``step_update``: the optimizer;
     ``step_idle``: once a step.
     """
@@ -70,17 +72,21 @@ class Ingredients:
 
 def ingredients(setting: Setting) -> Ingredients:
     """Every ingredient of every candidate."""
-    held, rows, stack = setting.stages, setting.table, setting.stack
-    where = spans(rows, setting.group)
-    full = recompute_share(setting)
-    passes = 2.0 + full
-    data = data_parallel(held, rows, where, stack)
-    each = 1.0 if stack.scatter_every_micro_batch else 0.0
-    sharded = rows.strategy.zero_stage == 3
+    where = spans(setting.table, setting.group)
+    wide = {**_compute(setting), **_exchanged(setting, where), "weight": setting.stages.weight}
+    shape = setting.stages.n_body.shape
+    return Ingredients(
+        **{name: np.broadcast_to(value, shape) for name, value in wide.items()},
+        **{name: np.broadcast_to(np.asarray(v, dtype=float), shape[1:]) for name, v in _once(setting, where).items()},
+    )
+
+
+def _compute(setting: Setting) -> dict[str, Array]:
+    """Kernel seconds of a micro-batch, and the host's to issue them, per stage."""
+    held, stack = setting.stages, setting.stack
     redo, redo_stream = _redone(setting)
-    kernels = held.total("forward_kernels") * (1.0 + full) + held.total("backward_kernels")
-    interleaved = rows.strategy.schedule == "interleaved"
-    wide = {
+    kernels = held.total("forward_kernels") * (1.0 + recompute_share(setting)) + held.total("backward_kernels")
+    seconds = {
         "forward": held.inner("forward_s"),
         "backward": held.inner("backward_s"),
         "forward_stream": held.inner("forward_stream_s"),
@@ -89,35 +95,47 @@ def ingredients(setting: Setting) -> Ingredients:
         "head_stream": (held.after.forward_stream_s + held.after.backward_stream_s) * held.has_after,
         "redo": redo,
         "redo_stream": redo_stream,
+        "attention": held.body.attention_s * held.n_body,
+    }
+    return {
+        **{name: value * stack.compute_scale for name, value in seconds.items()},
+        "host": kernels * stack.kernel_share * stack.dispatch_s + stack.layer_s * held.n_body + stack.micro_batch_s,
+        "layers": np.maximum(held.n_body, 1.0),
+    }
+
+
+def _exchanged(setting: Setting, where: Spans) -> dict[str, Array]:
+    """Seconds of collectives, per stage: of a micro-batch, and once a step."""
+    held, rows, stack = setting.stages, setting.table, setting.stack
+    passes = 2.0 + recompute_share(setting)
+    data = data_parallel(held, rows, where, stack)
+    scattered = 1.0 if rows.strategy.zero_stage == 3 and stack.scatter_every_micro_batch else 0.0
+    return {
         "tp": tp_s(held, rows, where) * passes,
         "cp": cp_s(held, rows, where) * (passes + 1.0),
         "ep": ep_s(held, rows, where) * passes,
-        "attention": held.body.attention_s * held.n_body,
         "gather": data.forward_s,
-        "regather": data.backward_s + (data.reduce_s * each if sharded else 0.0),
-        "step_reduce": data.reduce_s * (1.0 - each) if sharded else data.reduce_s,
+        "regather": data.backward_s + data.reduce_s * scattered,
+        "step_reduce": data.reduce_s * (1.0 - scattered),
         "step_gather": data.gather_s,
-        "host": kernels * stack.kernel_share * stack.dispatch_s + stack.layer_s * held.n_body + stack.micro_batch_s,
-        "layers": np.maximum(held.n_body, 1.0),
-        "weight": held.weight,
     }
-    scale = ("forward", "backward", "forward_stream", "backward_stream", "head", "head_stream", "redo", "redo_stream")
-    narrow = {
+
+
+def _once(setting: Setting, where: Spans) -> dict[str, Number]:
+    """What does not depend on the stage."""
+    rows, stack = setting.table, setting.stack
+    updates = update_s(setting.stages.total("trainable"), rows, setting.how.device, stack)
+    return {
         "send": pp_s(_boundary_bytes(setting), rows, where),
-        "step_update": np.max(update_s(held.total("trainable"), rows, setting.how.device, stack), axis=0),
+        "step_update": np.max(updates, axis=0),
         "step_idle": stack.step_s,
         "n_micro": rows.n_micro,
         "pp": rows.pp,
-        "chunks": rows.virtual_stages if interleaved else 1.0,
+        "chunks": rows.virtual_stages if rows.strategy.schedule == "interleaved" else 1.0,
         "fill": fill_share(rows),
         "runs_ahead": 0.0 if setting.how.device.kind == "cpu" or not stack.host_ahead else 1.0,
         **{name: getattr(stack, name) for name in OVERLAPS},
     }
-    shape = held.n_body.shape
-    return Ingredients(
-        **{k: np.broadcast_to(v * stack.compute_scale if k in scale else v, shape) for k, v in wide.items()},
-        **{k: np.broadcast_to(np.asarray(v, dtype=float), shape[1:]) for k, v in narrow.items()},
-    )
 
 
 def join(many: list[Ingredients]) -> Ingredients:

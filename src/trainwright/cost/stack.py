@@ -33,11 +33,11 @@ class Stack:
     micro-batch; ep: dispatch behind the other micro-batch). ``interference``: both sides of an overlap slow down by
     this factor less one, times the shorter.
 
-    ``gradient_bytes`` and ``reduce_bytes``: per element, kept and communicated; ``logits_bytes``: per element of the
-    logits, which the loss reads or writes ``loss_passes`` times in all; ``parameter_bytes`` None: as the compute dtype (mixed precision keeps fp32 beside it when
-    ``master_weights``). ``selective_share``: what share of a block's forward "selective" recomputes; None: the
-    attention core only. ``scatter_every_micro_batch``: fully sharded gradients are reduced after each micro-batch.
-    ``sequence_parallel``: what tp does in this software when nobody says.
+    ``gradient_bytes`` and ``reduce_bytes``: per element, kept and communicated. ``logits_bytes``: per element of the
+    logits, which the loss reads or writes ``loss_passes`` times in all. ``parameter_bytes`` None: as the compute dtype
+    (mixed precision keeps fp32 beside it when ``master_weights``). ``selective_share``: what share of a block's forward
+    "selective" recomputes; None: the attention core only. ``scatter_every_micro_batch``: fully sharded gradients are
+    reduced after each micro-batch. ``sequence_parallel``: what tp does in this software when nobody says.
     """
 
     name: str

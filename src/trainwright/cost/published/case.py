@@ -64,10 +64,7 @@ def case_of(row: Row) -> Case | Refusal:
     if not seq:
         return "no sequence length"
     strategy = strategy_of(row, n_devices)
-    replica = int(strategy.dp) * int(strategy.micro_batch)
-    batch = row.count("global_batch", 0) or replica * row.count(
-        "grad_accum", 1 if int(strategy.pp) == 1 else 4 * int(strategy.pp)
-    )
+    batch = global_batch(row, strategy)
     measured = step_s(row, model, batch * seq, n_devices, device)
     peak = row.number("peak_mem_gib")
     if measured is None and peak is None:
@@ -86,6 +83,13 @@ def case_of(row: Row) -> Case | Refusal:
             (row["source"], row["model_name"], row["gpu"], row["gpus"], str(batch), str(seq), row["precision"])
         ),
     )
+
+
+def global_batch(row: Row, strategy: Strategy) -> int:
+    """Samples a step: as stated, else what the replicas hold, with four micro-batches for every pipeline stage."""
+    usual = 1 if int(strategy.pp) == 1 else 4 * int(strategy.pp)
+    replicas = int(strategy.dp) * int(strategy.micro_batch)
+    return row.count("global_batch", 0) or replicas * row.count("grad_accum", usual)
 
 
 def strategy_of(row: Row, n_devices: int) -> Strategy:

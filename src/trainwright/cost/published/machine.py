@@ -12,9 +12,6 @@ from trainwright.hardware.device import Device
 from trainwright.hardware.link import Link
 from trainwright.hardware.published import published_device
 
-NETWORKS: tuple[tuple[str, float], ...] = (
-    (r"(\d+)x? ?(?:connectx|bluefield|bf3|mellanox|nvidia connectx|mt28908|mt43244|ib |hdr200|hdr ib|200g|ndr)", 0.0),
-)
 _PER_NODE_GBIT = (
     (r"800 gb/s per node|between nodes 800|800 gb/s between", 800.0),
     (r"4 omni-path", 400.0),

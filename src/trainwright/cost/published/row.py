@@ -11,8 +11,8 @@ from pathlib import Path
 from trainwright.errors import DataError
 
 COLUMNS = (
-    "id", "source", "model_name", "arch", "params_b", "layers", "hidden", "heads", "kv_heads", "ffn", "vocab", "seq_len",
-    "gated_mlp", "tied_embed", "experts", "topk", "gpu", "gpus", "gpus_per_node", "interconnect", "framework",
+    "id", "source", "model_name", "arch", "params_b", "layers", "hidden", "heads", "kv_heads", "ffn", "vocab",
+    "seq_len", "gated_mlp", "tied_embed", "experts", "topk", "gpu", "gpus", "gpus_per_node", "interconnect", "framework",
     "precision", "tp", "sp", "cp", "pp", "vpp", "ep", "dp", "zero_stage_or_fsdp", "micro_batch", "global_batch",
     "grad_accum", "recompute", "flash_attention", "compile", "other_notes", "step_time_s", "tokens_per_s_per_gpu",
     "tflops_per_gpu", "mfu_pct", "hfu_pct", "peak_mem_gib",
@@ -57,17 +57,16 @@ class Row:
 
 def read_rows(path: Path) -> Iterator[Row]:
     """The rows of a CSV file, gzipped or not."""
-    try:
-        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError(f"no file {str(path)!r}", hint="give the path of a CSV file of measurements") from None
-    with opened as lines:
-        reader = csv.DictReader(lines)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(
-                f"{path} lacks the columns {', '.join(missing[:6])}{' ...' if len(missing) > 6 else ''}",
-                hint="see docs/validate.md for the columns a table of measurements has",
-            )
-        for raw in reader:
-            yield Row(text={name: (raw[name] or "").strip() for name in COLUMNS})
+    if not path.is_file():
+        raise DataError(f"no file {str(path)!r}", hint="give the path of a CSV file of measurements")
+    packed = path.read_bytes()
+    lines = (gzip.decompress(packed) if path.suffix == ".gz" else packed).decode("utf-8").splitlines()
+    reader = csv.DictReader(lines)
+    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+    if missing:
+        raise DataError(
+            f"{path} lacks the columns {', '.join(missing[:6])}{' ...' if len(missing) > 6 else ''}",
+            hint="see docs/validate.md for the columns a table of measurements has",
+        )
+    for raw in reader:
+        yield Row(text={name: (raw[name] or "").strip() for name in COLUMNS})
