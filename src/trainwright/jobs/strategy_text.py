@@ -79,10 +79,7 @@ def strategy_text(strategy: Strategy) -> str:
     for key in ("dp", "tp", "cp", "pp", "ep", "micro_batch", "zero_stage", "shard", *CHOICES, "virtual_stages",
                 "recompute_every", *LISTS):  # fmt: skip
         value = getattr(strategy, key)
-        if key in long and key != "micro_batch":
-            name = long[key]
-        else:
-            name = key
+        name = long[key] if key in long and key != "micro_batch" else key
         if value != getattr(plain, key):
             parts.append(f"{name}={_written(value)}")
     return ",".join(parts) or "dp=1"

@@ -14,8 +14,8 @@ COLUMNS = (
     "id", "source", "model_name", "arch", "params_b", "layers", "hidden", "heads", "kv_heads", "ffn", "vocab",
     "seq_len", "gated_mlp", "tied_embed", "experts", "topk", "gpu", "gpus", "gpus_per_node", "interconnect",
     "framework", "precision", "tp", "sp", "cp", "pp", "vpp", "ep", "dp", "zero_stage_or_fsdp", "micro_batch",
-    "global_batch", "grad_accum", "recompute", "flash_attention", "compile", "other_notes", "step_time_s", "tokens_per_s_per_gpu",
-    "tflops_per_gpu", "mfu_pct", "hfu_pct", "peak_mem_gib",
+    "global_batch", "grad_accum", "recompute", "flash_attention", "compile", "other_notes", "step_time_s",
+    "tokens_per_s_per_gpu", "tflops_per_gpu", "mfu_pct", "hfu_pct", "peak_mem_gib",
 )  # fmt: skip
 """What a table of training measurements must have; more columns are ignored."""
 
