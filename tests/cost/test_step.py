@@ -3,7 +3,8 @@ import pytest
 from tests.cost.clusters import a100_cluster
 
 from trainwright.cost.estimate import Estimate
-from trainwright.cost.stack import stack
+from trainwright.cost.memory_rules import memory_rules
+from trainwright.cost.stack import stack, stacks
 from trainwright.cost.step import TIME_PARTS, estimate_step
 from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
@@ -76,3 +77,15 @@ def test_tp_across_nodes_is_slow() -> None:
     inside = estimate(Strategy(tp=8, dp=8)).time["tp_communication"]
     across = estimate(Strategy(tp=16, dp=4)).time["tp_communication"]
     assert across > 3 * inside
+
+
+def test_memory_comes_with_time_by_part_and_stage() -> None:
+    answer = estimate(Strategy(tp=8, pp=8, recompute="full"))
+    assert 20e9 < answer.peak_bytes < 80e9
+    assert len(answer.stage_memory) == 3
+    assert answer.peak_bytes == pytest.approx(max(sum(stage.values()) for stage in answer.stage_memory))
+
+
+def test_every_stack_has_rules_of_memory() -> None:
+    for known in stacks():
+        assert memory_rules(known.name)

@@ -7,6 +7,8 @@ import numpy as np
 from trainwright.cost.compose import compose
 from trainwright.cost.estimate import Estimate
 from trainwright.cost.ingredients import ingredients
+from trainwright.cost.memory import step_memory
+from trainwright.cost.memory_rules import memory_rules
 from trainwright.cost.setting import Setting, setting
 from trainwright.cost.sources import SOURCES
 from trainwright.cost.stack import Stack
@@ -39,6 +41,7 @@ def _one_group(model: ModelSpec, workload: Workload, strategy: Strategy, group: 
     rows = asked.table
     composed = compose(ingredients(asked))
     flop, hardware = step_flop(asked)
+    memory, stage_memory = step_memory(model, workload, strategy, memory_rules(stack.name))
 
     def out(value: Number) -> Number:
         wide = np.broadcast_to(np.asarray(value, dtype=float), (rows.n,))
@@ -47,7 +50,8 @@ def _one_group(model: ModelSpec, workload: Workload, strategy: Strategy, group: 
     return Estimate(
         time={name: out(composed.time.get(name, 0.0)) for name in TIME_PARTS},
         hidden={name: out(value) for name, value in composed.hidden.items()},
-        memory={},
+        memory={name: out(value) for name, value in memory.items()},
+        stage_memory=stage_memory,
         model_flop=out(flop),
         hardware_flop=out(hardware),
         tokens_per_step=float(workload.global_batch * (workload.seq if model.unit == "tokens" else 1)),
