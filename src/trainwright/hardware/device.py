@@ -55,6 +55,21 @@ class MatmulCurve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionCurve:
+    """What a fused attention kernel was measured to reach, with the FLOP counted that it really does.
+
+    FLOP per second = best * flop/(flop + half_flop) * head_dim/(head_dim + half_dim). A causal kernel skips the masked
+    half in blocks of ``key_block`` keys, so it does (keys + key_block) / (2 keys) of the pairs, and at most all.
+    """
+
+    forward_flop_per_s: float
+    backward_flop_per_s: float
+    half_flop: float = 0.0
+    half_dim: float = 0.0
+    key_block: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Efficiency:
     """What shares of its datasheet a device really reaches, by kind of work.
 
@@ -62,6 +77,7 @@ class Efficiency:
     forward and backward. ``stream``: share of the memory bandwidth, over bytes touched.
     ``transcendental_per_s``: exp, tanh, erf and the like, elements per second (None: free behind memory).
     ``stream_points``: (working set in bytes, bytes per second) as measured, caches included; goes before ``stream``.
+    ``attention_curves``: by dtype, as measured; goes before ``attention_forward`` and ``attention_backward``.
     """
 
     matmul: Mapping[str, MatmulCurve]
@@ -70,6 +86,7 @@ class Efficiency:
     stream: Saturation
     transcendental_per_s: float | None = None
     stream_points: tuple[tuple[float, float], ...] = ()
+    attention_curves: Mapping[str, AttentionCurve] = field(default_factory=dict)
     source: str = ""
 
 

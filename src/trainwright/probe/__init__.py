@@ -1,1 +1,1 @@
-"""This machine to a Device and its Links (torch)."""
+"""This machine to a Device and its Links: what it really reaches, in each way of cutting it into processes."""

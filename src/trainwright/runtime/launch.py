@@ -10,7 +10,6 @@ Messages from a worker: ("port", n), ("event", anything), ("beat", step, what it
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from trainwright import env
 from trainwright.errors import InterruptedRunError, TrainwrightError
 
 GRACE_S = 5.0
@@ -75,14 +75,6 @@ def _start(orders: Orders, rank: int) -> _Worker:
     ours, theirs = Pipe()
     log = (orders.folder / "logs").joinpath(f"process_{rank}.log")
     log.parent.mkdir(exist_ok=True)
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(orders.n_threads),
-        "MKL_NUM_THREADS": str(orders.n_threads),
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-    }
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "trainwright.runtime.worker", str(theirs.fileno())],
@@ -90,7 +82,7 @@ def _start(orders: Orders, rank: int) -> _Worker:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=environment,
+            env=env.worker_environment(orders.n_threads),
             start_new_session=True,
         )
     theirs.close()

@@ -1,0 +1,142 @@
+"""This machine, as a probe measured it: ways of cutting it into processes, each a Cluster, kept as one JSON file."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from trainwright.errors import InvalidInputError, unknown_name
+from trainwright.hardware.cluster import Cluster
+from trainwright.hardware.encode import from_plain, to_plain
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachePoint:
+    """What a random read in a working set of this size waits, and what a stream over it moves."""
+
+    working_set_bytes: float
+    latency_s: float
+    bytes_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exercise:
+    """One lesson measured: a name, what was compared, seconds of each."""
+
+    name: str
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineProfile:
+    """One machine, measured.
+
+    ``divisions``: each way of cutting it into processes that was measured, as a Cluster of one node whose devices are
+    the processes. ``resident_bytes``: what a training process holds after its imports. ``spread``: the coefficient of
+    variation of repeated measurements; ``is_busy``: other work was running. ``disk_bytes_per_s``: writing, forced out.
+    ``learned``: measured over predicted, by part of the step, from runs on this machine; not the probe's own.
+    """
+
+    name: str
+    fingerprint: str
+    description: str
+    measured_at: str
+    memory_bytes: float
+    n_cores: int
+    divisions: tuple[Cluster, ...]
+    resident_bytes: float = 0.0
+    spread: float = 0.0
+    is_busy: bool = False
+    is_quick: bool = True
+    probe_s: float = 0.0
+    disk_bytes_per_s: float | None = None
+    caches: tuple[CachePoint, ...] = ()
+    exercises: tuple[Exercise, ...] = ()
+    learned: Mapping[str, float] = field(default_factory=dict)
+
+    def division(self, n_processes: int) -> Cluster:
+        """The way of cutting this machine into so many processes."""
+        for cluster in self.divisions:
+            if cluster.n_devices == n_processes:
+                return cluster
+        known = ", ".join(str(cluster.n_devices) for cluster in self.divisions)
+        raise InvalidInputError(
+            f"machine {self.name!r} was not measured with {n_processes} processes", hint=f"it was with {known}"
+        )
+
+
+def save_machine(profile: MachineProfile, path: Path) -> None:
+    """Write the profile as JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **to_plain(profile)}, indent=1)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text + "\n")
+        os.replace(temporary, path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_machine(path: Path) -> MachineProfile:
+    """Read a profile; another version or a broken file is an error that says so."""
+    hint = "measure again with `trainwright probe --fresh`"
+    try:
+        plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = plain.pop("schema_version", None)
+    except FileNotFoundError:
+        raise InvalidInputError(f"{path} does not exist", hint=hint) from None
+    except (ValueError, AttributeError) as error:
+        raise InvalidInputError(f"{path} is not a machine profile: {error}", hint=hint) from error
+    if version != SCHEMA_VERSION:
+        raise InvalidInputError(f"{path} has schema version {version}, this is {SCHEMA_VERSION}", hint=hint)
+    try:
+        return from_plain(MachineProfile, plain)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error.message}", hint=hint) from error
+
+
+def machines(folder: Path) -> tuple[MachineProfile, ...]:
+    """Every profile in a folder, by name; what another version wrote is passed over."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found.append(load_machine(path))
+        except InvalidInputError:
+            continue
+    return tuple(sorted(found, key=lambda profile: profile.name))
+
+
+def machine(name: str, folder: Path) -> MachineProfile:
+    """The profile of that name in a folder."""
+    known = machines(folder)
+    for profile in known:
+        if name in (profile.name, profile.fingerprint):
+            return profile
+    raise unknown_name("machine", name, [profile.name for profile in known])
+
+
+def learned(profile: MachineProfile, parts: Mapping[str, tuple[float, float]], weight: float = 0.5) -> MachineProfile:
+    """The profile corrected by a run: ``parts`` are (predicted, measured) seconds by part of the step.
+
+    Each factor moves by ``weight`` of the way (in the logarithm) to what would have made the prediction right; the
+    prediction is taken to have used the factors so far. Factors stay within 0.5 and 2: a larger error is the model's.
+    """
+    factors = dict(profile.learned)
+    for name, (predicted, actual) in parts.items():
+        if predicted > 0 and actual > 0:
+            factors[name] = min(max(factors.get(name, 1.0) * (actual / predicted) ** weight, 0.5), 2.0)
+    return replace(profile, learned=factors)
+
+
+def forget(profile: MachineProfile) -> MachineProfile:
+    """The profile as the probe measured it, without what runs taught."""
+    return replace(profile, learned={})

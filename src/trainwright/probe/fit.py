@@ -1,0 +1,122 @@
+"""Samples to the curves that the cost model reads: ratios count, not seconds, and outliers little."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainwright.hardware.device import AttentionCurve, MatmulCurve
+from trainwright.hardware.link import Collective, MeasuredCollective
+from trainwright.probe.samples import AttentionSample, LinkSample, MatmulSample, StreamSample
+
+Array: TypeAlias = NDArray[np.float64]
+
+CPU_KEY_BLOCK = 512
+"""Keys a causal CPU kernel takes at once (kvSplitSize of torch 2.13, aten/native/cpu/FlashAttentionKernel.cpp)."""
+
+
+def matmul_curve(samples: Sequence[MatmulSample]) -> tuple[float, MatmulCurve]:
+    """(peak FLOP/s, curve) of one dtype: the peak is the best rate seen.
+
+    >>> rate = lambda m: 100e9 * m / (m + 8)
+    >>> fake = [MatmulSample(dtype="fp32", m=m, n=512, k=512, layout="forward", seconds=2.0 * m * 2**18 / rate(m))
+    ...         for m in (16, 64, 256, 1024)]
+    >>> peak, curve = matmul_curve(fake)
+    >>> round(peak / 1e9), round(curve.half_m)
+    (99, 8)
+    """
+    sides = np.array([(sample.m, sample.n, sample.k) for sample in samples], dtype=float)
+    rates = np.array([sample.flop_per_s for sample in samples])
+    peak = float(rates.max())
+
+    def shape(halves: Array) -> Array:
+        factors: Array = np.prod(sides / (sides + halves), axis=1)
+        return factors
+
+    best, halves = _fit(rates, shape, (128.0, 128.0, 128.0))
+    half_m, half_n, half_k = (float(half) for half in halves)
+    return peak, MatmulCurve(best=best / peak, half_m=half_m, half_n=half_n, half_k=half_k, source="probe")
+
+
+def attention_curve(samples: Sequence[AttentionSample], key_block: int) -> AttentionCurve:
+    """The curve of one dtype; forward and backward share the form and have each their own rate."""
+    flop = np.array([_attention_flop(sample, key_block) for sample in samples])
+    dims = np.array([float(sample.head_dim) for sample in samples])
+    forward = flop / np.array([sample.forward_s for sample in samples])
+    backward = 2.5 * flop / np.array([sample.backward_s for sample in samples])
+
+    def shape(halves: Array) -> Array:
+        return np.asarray(flop / (flop + halves[0] * 1e6) * dims / (dims + halves[1]))
+
+    best, halves = _fit(forward, shape, (16.0, 64.0))
+    back = float(np.exp(np.median(np.log(backward / shape(halves)))))
+    return AttentionCurve(
+        forward_flop_per_s=best,
+        backward_flop_per_s=back,
+        half_flop=float(halves[0]) * 1e6,
+        half_dim=float(halves[1]),
+        key_block=key_block,
+    )
+
+
+def _attention_flop(sample: AttentionSample, key_block: int) -> float:
+    seen = min(1.0, (sample.seq + key_block) / (2.0 * sample.seq))
+    return 4.0 * sample.n_heads * sample.seq**2 * sample.head_dim * seen
+
+
+def stream_points(samples: Sequence[StreamSample], call_s: float) -> tuple[tuple[float, float], ...]:
+    """(bytes touched, bytes per second), what a bare call costs taken off."""
+    return tuple((s.touched_bytes, s.touched_bytes / max(s.seconds - call_s, 0.2 * s.seconds)) for s in samples)
+
+
+def collectives(samples: Sequence[LinkSample]) -> dict[Collective, tuple[MeasuredCollective, ...]]:
+    """Tables by kind. Each point is between the least and the median: small messages wait for the scheduler."""
+    kinds: tuple[Collective, ...] = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "p2p")
+    tables: dict[Collective, tuple[MeasuredCollective, ...]] = {}
+    for kind in kinds:
+        chosen = sorted((s for s in samples if s.kind == kind), key=lambda s: s.message_bytes)
+        if chosen:
+            seconds = np.maximum.accumulate([(s.least_s * s.median_s) ** 0.5 for s in chosen])
+            table = MeasuredCollective(
+                n_ranks=chosen[0].n_ranks,
+                message_bytes=tuple(s.message_bytes for s in chosen),
+                seconds=tuple(float(s) for s in seconds),
+            )
+            tables[kind] = (table,)
+    return tables
+
+
+def line(table: MeasuredCollective) -> tuple[float, float]:
+    """(latency in s, bytes per s) of a straight line through the table, relative errors counted.
+
+    >>> t = MeasuredCollective(n_ranks=2, message_bytes=(1e3, 1e6, 1e8), seconds=(1.1e-5, 1.01e-3, 0.10001))
+    >>> latency, rate = line(t)
+    >>> round(1e6 * latency), round(rate / 1e9, 3)
+    (10, 1.0)
+    """
+    size, seconds = np.array(table.message_bytes), np.array(table.seconds)
+    design = np.stack([1.0 / seconds, size / seconds], axis=1)
+    solution, *_ = np.linalg.lstsq(design, np.ones_like(seconds), rcond=None)
+    latency, per_byte = float(solution[0]), float(solution[1])
+    return max(latency, float(seconds[0]) * 0.1), 1.0 / max(per_byte, 1e-13)
+
+
+def _fit(rates: Array, shape: Callable[[Array], Array], most: tuple[float, ...]) -> tuple[float, Array]:
+    """(best, halves) so that best * shape(halves) is near the rates: median for best, one half (up to its most) at a
+    time.
+    """
+    halves = np.zeros(len(most))
+
+    def error(trial: Array) -> float:
+        ratio = np.log(rates / shape(trial))
+        return float(np.mean(np.abs(ratio - np.median(ratio))))
+
+    for _ in range(6):
+        for i, limit in enumerate(most):
+            grid = np.concatenate([[0.0], np.geomspace(limit / 512.0, limit, 37)])
+            trials = [np.where(np.arange(len(most)) == i, half, halves) for half in grid]
+            halves = min(trials, key=error)
+    return float(np.exp(np.median(np.log(rates / shape(halves))))), halves

@@ -1,0 +1,74 @@
+"""Collectives between the processes of this machine: seconds by kind and size."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+
+from trainwright.probe.samples import LinkSample
+
+SIZES = (2**10, 2**14, 2**17, 2**19, 2**21, 2**23, 2**25)
+KINDS = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "p2p")
+
+
+def measure_links(device: str, sizes: tuple[int, ...], deadline_s: float) -> list[LinkSample]:
+    """Every kind by every size, the small sizes first; every process stops at the same measurement."""
+    samples: list[LinkSample] = []
+    start = time.perf_counter()
+    for size in sizes:
+        for kind in KINDS:
+            spent = torch.tensor([time.perf_counter() - start], device=device)
+            dist.all_reduce(spent, op=dist.ReduceOp.MAX)
+            if float(spent) < deadline_s:
+                samples.append(_measure(device, kind, size))
+    return samples
+
+
+def _measure(device: str, kind: str, message_bytes: int) -> LinkSample:
+    work = _work(device, kind, message_bytes)
+    work()
+    n_repeats = 20 if message_bytes <= 2**19 else 7
+    readings = []
+    for _ in range(n_repeats):
+        dist.barrier()
+        begin = time.perf_counter()
+        work()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        readings.append(time.perf_counter() - begin)
+    slowest = torch.tensor([min(readings), statistics.median(readings)], dtype=torch.float64, device=device)
+    dist.all_reduce(slowest, op=dist.ReduceOp.MAX)
+    return LinkSample(
+        kind=kind,
+        n_ranks=dist.get_world_size(),
+        message_bytes=float(message_bytes),
+        least_s=float(slowest[0]),
+        median_s=float(slowest[1]),
+    )
+
+
+def _work(device: str, kind: str, message_bytes: int) -> Callable[[], object]:
+    n_ranks = dist.get_world_size()
+    whole = torch.zeros(message_bytes // 4 // n_ranks * n_ranks, device=device)
+    part = torch.zeros(whole.numel() // n_ranks, device=device)
+    if kind == "all_reduce":
+        return lambda: dist.all_reduce(whole)
+    if kind == "all_gather":
+        return lambda: dist.all_gather_into_tensor(whole, part)
+    if kind == "reduce_scatter":
+        return lambda: dist.reduce_scatter_tensor(part, whole)
+    if kind == "broadcast":
+        return lambda: dist.broadcast(whole, 0)
+    return lambda: _one_way(whole)
+
+
+def _one_way(message: torch.Tensor) -> None:
+    """Rank 0 sends to rank 1, where this returns when the message is there; the others pass."""
+    if dist.get_rank() == 0:
+        dist.send(message, 1)
+    elif dist.get_rank() == 1:
+        dist.recv(message, 0)

@@ -1,0 +1,203 @@
+"""Measure this machine in every sensible division into processes, and keep the profile in the user's cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from trainwright import env
+from trainwright.errors import InvalidInputError, MissingExtraError, TrainwrightError
+from trainwright.hardware.cluster import Cluster
+from trainwright.hardware.encode import from_plain, to_plain
+from trainwright.hardware.machine import CachePoint, Exercise, MachineProfile, load_machine, save_machine
+from trainwright.probe.division import Division, divisions
+from trainwright.probe.identity import Identity, identity, load_before
+from trainwright.probe.samples import Orders, Samples
+
+Say = Callable[[str], None]
+
+
+def say_nothing(_line: str) -> None:
+    """For callers who want no progress."""
+
+
+def this_machine(
+    *, fresh: bool = False, quick: bool = True, name: str | None = None, say: Say = print
+) -> MachineProfile:
+    """This machine's profile: from the cache if it was measured before, else measured now and kept.
+
+    What earlier runs taught stays with a fresh measurement; ``forget`` in hardware/machine.py drops it.
+    """
+    who = identity()
+    path = machine_path(who)
+    known = _known(path, say)
+    if known is not None and not fresh and (quick or not known.is_quick):
+        return known if name is None else _kept(replace(known, name=name), path, say)
+    if who.torch_version == "absent":
+        raise MissingExtraError("torch is not installed, so this machine cannot be measured", hint=_INSTALL)
+    profile = measure(who, quick=quick, say=say)
+    profile = replace(profile, name=name or (known.name if known else profile.name))
+    return _kept(replace(profile, learned=known.learned if known else {}), path, say)
+
+
+_INSTALL = "pip install 'trainwright[train]'"
+
+
+def machine_path(who: Identity) -> Path:
+    """Where the profile of that machine is kept."""
+    return env.cache_folder() / "machines" / f"{who.fingerprint}.json"
+
+
+def _known(path: Path, say: Say) -> MachineProfile | None:
+    if not path.exists():
+        return None
+    try:
+        return load_machine(path)
+    except InvalidInputError as error:
+        say(f"{error.message}: measuring again")
+        return None
+
+
+def _kept(profile: MachineProfile, path: Path, say: Say) -> MachineProfile:
+    try:
+        save_machine(profile, path)
+    except OSError as error:
+        say(f"cannot keep the measurements in {path.parent} ({error.strerror}): they will be made again next time")
+    return profile
+
+
+def measure(who: Identity, *, quick: bool, say: Say) -> MachineProfile:
+    """Measure every division, one after the other, and fit what the cost model reads."""
+    from trainwright.probe.result import division_cluster  # numpy, after the quick answers
+
+    begin = time.perf_counter()
+    load = load_before()
+    cuts = divisions(who)
+    clusters: list[Cluster] = []
+    answers = []
+    with tempfile.TemporaryDirectory(prefix="trainwright-probe-") as folder:
+        for cut in cuts:
+            say(f"measuring {cut.name}")
+            lessons = not quick and cut is cuts[0]
+            ranks = range(cut.n_processes)
+            samples = _run([_orders(cut, rank, Path(folder), quick=quick, lessons=lessons) for rank in ranks])
+            answers.append(samples)
+            clusters.append(division_cluster(cut, samples, who))
+    spread = statistics.median(sample.spread for samples in answers for sample in samples)
+    first = answers[0][0]
+    profile = MachineProfile(
+        name="this-machine",
+        fingerprint=who.fingerprint,
+        description=who.description,
+        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        memory_bytes=who.memory_bytes,
+        n_cores=who.n_cores,
+        divisions=tuple(clusters),
+        resident_bytes=first.resident_bytes,
+        spread=spread,
+        is_busy=load > BUSY_LOAD or spread > BUSY_SPREAD,
+        is_quick=quick,
+        probe_s=time.perf_counter() - begin,
+        disk_bytes_per_s=_disk_bytes_per_s(),
+        caches=tuple(CachePoint(**to_plain(point)) for point in first.caches),
+        exercises=tuple(Exercise(name=name, seconds=seconds) for name, seconds in first.exercises.items()),
+    )
+    if profile.is_busy:
+        say(f"the machine is busy (load {load:.1f} a core, spread {spread:.0%}): the figures are less sure")
+    return profile
+
+
+BUSY_LOAD = 0.5
+BUSY_SPREAD = 0.08
+
+
+QUICK_S = 2.5
+THOROUGH_S = 8.0
+"""Seconds of measuring that a division is given; what is spent follows, since steady figures end early."""
+
+
+def _orders(cut: Division, rank: int, folder: Path, *, quick: bool, lessons: bool) -> Orders:
+    sizes = (2**10, 2**15, 2**18, 2**20, 2**22, 2**24)
+    return Orders(
+        device=cut.device,
+        rank=rank,
+        n_ranks=cut.n_processes,
+        n_threads=cut.n_threads,
+        budget_s=QUICK_S if quick else THOROUGH_S,
+        link_sizes=sizes if quick else (*sizes, 2**26),
+        dtypes=("fp32", "bf16") if cut.device == "cpu" else ("fp32", "bf16", "fp16"),
+        with_lessons=lessons and rank == 0,
+        folder=str(folder),
+    )
+
+
+def _run(team: list[Orders]) -> list[Samples]:
+    """Start a process for each of the orders, wait for all, read their answers."""
+    folder = Path(team[0].folder)
+    processes = [_start(orders, folder) for orders in team]
+    deadline = time.monotonic() + LONGEST_S
+    try:
+        for orders, process in zip(team, processes, strict=True):
+            if process.wait(timeout=max(0.1, deadline - time.monotonic())) != 0:
+                log = _path(folder, "log", orders).read_text(errors="replace").strip()
+                raise TrainwrightError(
+                    f"measuring with {len(team)} processes failed: {log[-800:] or 'no output'}",
+                    hint="`trainwright doctor` says what is installed; please report this",
+                )
+    except subprocess.TimeoutExpired:
+        raise TrainwrightError(
+            f"measuring with {len(team)} processes did not end in {LONGEST_S:.0f} s",
+            hint="the machine may be busy or swapping: try again, or `trainwright probe --quick`",
+        ) from None
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    answers = (_path(folder, "answer", orders).read_text(encoding="utf-8") for orders in team)
+    return [from_plain(Samples, json.loads(text)) for text in answers]
+
+
+LONGEST_S = 180.0
+"""After this a process is taken to hang."""
+
+
+def _start(orders: Orders, folder: Path) -> subprocess.Popen[bytes]:
+    path = _path(folder, "orders", orders)
+    path.write_text(json.dumps(to_plain(orders)), encoding="utf-8")
+    command = [sys.executable, "-m", "trainwright.probe.worker", str(path), str(_path(folder, "answer", orders))]
+    with _path(folder, "log", orders).open("wb") as log:
+        return subprocess.Popen(
+            command,
+            env=env.worker_environment(orders.n_threads),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+
+
+def _path(folder: Path, what: str, orders: Orders) -> Path:
+    return folder / f"{what}-{orders.n_ranks}-{orders.rank}"
+
+
+def _disk_bytes_per_s() -> float | None:
+    """16 MiB written to the cache folder's disk and forced out; None where it cannot be written."""
+    block = os.urandom(2**24)
+    try:
+        env.cache_folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=env.cache_folder()) as stream:
+            begin = time.perf_counter()
+            stream.write(block)
+            stream.flush()
+            os.fsync(stream.fileno())
+            return len(block) / (time.perf_counter() - begin)
+    except OSError:
+        return None

@@ -1,0 +1,92 @@
+"""What the processes of one division measured, as a Cluster of one node."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from trainwright.hardware.cluster import Cluster, NodeGroup
+from trainwright.hardware.device import AttentionCurve, Device, Efficiency, MatmulCurve, Saturation
+from trainwright.hardware.link import Link
+from trainwright.probe import fit
+from trainwright.probe.division import Division
+from trainwright.probe.identity import Identity
+from trainwright.probe.samples import Samples
+
+SOURCE = "measured by trainwright probe"
+
+
+def division_cluster(cut: Division, answers: Sequence[Samples], who: Identity) -> Cluster:
+    """One node of ``n_processes`` devices, joined by what their collectives took."""
+    link = _link(answers, cut)
+    group = NodeGroup(
+        device=_device(cut, answers, who),
+        n_nodes=1,
+        devices_per_node=cut.n_processes,
+        intra=link,
+        inter=link,
+        host_memory_bytes=who.memory_bytes,
+    )
+    return Cluster(name=cut.name, groups=(group,), notes=(f"{SOURCE}: {who.description}",))
+
+
+def _device(cut: Division, answers: Sequence[Samples], who: Identity) -> Device:
+    """The median process: each measured while the others did the same."""
+    peaks, efficiency = _efficiency(cut, answers)
+    dispatch = statistics.median((a.dispatch.forward_s + a.dispatch.backward_s) / 2.0 for a in answers)
+    is_cpu = cut.device == "cpu"
+    return Device(
+        name=f"{who.processor} {cut.n_threads} threads" if is_cpu else answers[0].device_name,
+        vendor=who.processor.split()[0] if is_cpu else "NVIDIA",
+        architecture=who.processor if is_cpu else answers[0].device_name,
+        kind="cpu" if is_cpu else "gpu",
+        memory_bytes=answers[0].memory_bytes,
+        memory_bytes_per_s=max(rate for _, rate in efficiency.stream_points),
+        flop_per_s=peaks,
+        efficiency=efficiency,
+        source=SOURCE,
+        n_cores=who.n_cores,
+        n_threads=cut.n_threads,
+        launch_s=dispatch if is_cpu else statistics.median(a.dispatch.bare_s for a in answers),
+    )
+
+
+def _efficiency(cut: Division, answers: Sequence[Samples]) -> tuple[dict[str, float], Efficiency]:
+    """(peak by dtype, curves)."""
+    key_block = fit.CPU_KEY_BLOCK if cut.device == "cpu" else 1
+    peaks: dict[str, float] = {}
+    matmul: dict[str, MatmulCurve] = {}
+    attention: dict[str, AttentionCurve] = {}
+    for dtype in sorted({sample.dtype for sample in answers[0].matmuls}):
+        products = [s for a in answers for s in a.matmuls if s.dtype == dtype]
+        attentions = [s for a in answers for s in a.attention if s.dtype == dtype]
+        peaks[dtype], matmul[dtype] = fit.matmul_curve(products)
+        attention[dtype] = fit.attention_curve(attentions, key_block)
+    bare = statistics.median(a.dispatch.bare_s for a in answers)
+    points = [fit.stream_points(a.streams, bare) for a in answers]
+    middle = tuple(
+        (column[0][0], statistics.median(rate for _, rate in column)) for column in zip(*points, strict=True)
+    )
+    widest = max(rate for _, rate in middle)
+    unused = Saturation(best=attention["fp32"].forward_flop_per_s / peaks["fp32"], half=0.0)
+    return peaks, Efficiency(
+        matmul=matmul,
+        attention_forward=unused,
+        attention_backward=unused,
+        stream=Saturation(best=middle[-1][1] / widest, half=0.0),
+        transcendental_per_s=statistics.median(a.exp_per_s for a in answers),
+        stream_points=middle,
+        attention_curves=attention,
+        source=SOURCE,
+    )
+
+
+def _link(answers: Sequence[Samples], cut: Division) -> Link:
+    """Straight lines for kinds that were not measured, tables for those that were."""
+    name = "gloo" if cut.device == "cpu" else "nccl"
+    if not answers[0].links:
+        return Link(name=name, bytes_per_s=answers[0].streams[-1].touched_bytes / answers[0].streams[-1].seconds,
+                    latency_s=1e-4, source=f"{SOURCE}: one process, so a copy in memory")  # fmt: skip
+    tables = fit.collectives(answers[0].links)
+    latency_s, bytes_per_s = fit.line(tables["p2p"][0])
+    return Link(name=name, bytes_per_s=bytes_per_s, latency_s=latency_s, source=SOURCE, measured=tables)

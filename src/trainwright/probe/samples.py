@@ -1,0 +1,108 @@
+"""What a measuring process is told, and what it answers; plain values, so that the parent needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """What one process is told. ``folder`` holds the meeting file and the answers."""
+
+    device: str
+    rank: int
+    n_ranks: int
+    n_threads: int
+    budget_s: float
+    link_sizes: tuple[int, ...]
+    dtypes: tuple[str, ...]
+    with_lessons: bool
+    folder: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatmulSample:
+    """One product (m, k) x (k, n), measured."""
+
+    dtype: str
+    m: int
+    n: int
+    k: int
+    layout: str
+    seconds: float
+
+    @property
+    def flop_per_s(self) -> float:
+        """2 m n k over the seconds."""
+        return 2.0 * self.m * self.n * self.k / self.seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSample:
+    """One out-of-place product of two tensors: bytes read and written, and its seconds."""
+
+    touched_bytes: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionSample:
+    """One causal self-attention, measured; ``n_heads`` counts the batch's."""
+
+    dtype: str
+    n_heads: int
+    seq: int
+    head_dim: int
+    forward_s: float
+    backward_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchSample:
+    """Seconds per kernel, forward (recorded by autograd) and backward, and of one kernel without autograd."""
+
+    forward_s: float
+    backward_s: float
+    bare_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSample:
+    """One collective of ``message_bytes`` (as cost/network.py counts them), measured."""
+
+    kind: str
+    n_ranks: int
+    message_bytes: float
+    least_s: float
+    median_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSample:
+    """Seconds that one dependent read waits in a working set, and bytes per second of reading through it in order."""
+
+    working_set_bytes: float
+    latency_s: float
+    bytes_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """What one process measured. ``exp_per_s``: elements of an exponential kernel per second; ``resident_bytes``:
+    what the process holds after importing what training imports.
+    """
+
+    matmuls: tuple[MatmulSample, ...]
+    streams: tuple[StreamSample, ...]
+    exp_per_s: float
+    attention: tuple[AttentionSample, ...]
+    dispatch: DispatchSample
+    links: tuple[LinkSample, ...]
+    caches: tuple[CacheSample, ...]
+    exercises: Mapping[str, Mapping[str, float]]
+    spread: float
+    resident_bytes: float
+    memory_bytes: float
+    device_name: str
+    wall_s: float

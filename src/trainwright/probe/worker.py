@@ -1,0 +1,101 @@
+"""One measuring process: ``python -m trainwright.probe.worker ORDERS ANSWER``, both JSON files."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from trainwright.hardware.encode import from_plain, to_plain
+from trainwright.probe.attention import measure_attention
+from trainwright.probe.caches import measure_caches
+from trainwright.probe.clock import Clock, cpu_done
+from trainwright.probe.dispatch import measure_dispatch
+from trainwright.probe.exercises import measure_exercises
+from trainwright.probe.links import measure_links
+from trainwright.probe.matmul import measure_matmuls
+from trainwright.probe.memory import exp_per_s, measure_streams
+from trainwright.probe.samples import Orders, Samples
+
+
+def work(orders: Orders) -> Samples:
+    """Measure everything the orders name, all processes at once."""
+    torch.set_num_threads(orders.n_threads)
+    if orders.n_ranks > 1:
+        _join(orders)
+    device = "cpu" if orders.device == "cpu" else f"cuda:{orders.rank}"
+    clock = _clock(orders)
+    begin = time.perf_counter()
+    resident = _resident_bytes() if orders.n_ranks == 1 else 0.0
+    matmuls = measure_matmuls(clock, device, orders.dtypes)
+    streams = measure_streams(clock, device)
+    exponentials = exp_per_s(clock, device)
+    attention = measure_attention(clock, device, orders.dtypes)
+    dispatch = measure_dispatch(clock, device)
+    links = measure_links(device, orders.link_sizes, orders.budget_s) if orders.n_ranks > 1 else []
+    samples = Samples(
+        matmuls=tuple(matmuls),
+        streams=streams,
+        exp_per_s=exponentials,
+        attention=tuple(attention),
+        dispatch=dispatch,
+        links=tuple(links),
+        caches=measure_caches() if orders.with_lessons else (),
+        exercises=measure_exercises(clock, device) if orders.with_lessons else {},
+        spread=sorted(clock.spreads)[len(clock.spreads) * 3 // 4],
+        resident_bytes=resident,
+        memory_bytes=_memory_bytes(orders),
+        device_name="cpu" if orders.device == "cpu" else torch.cuda.get_device_name(orders.rank),
+        wall_s=time.perf_counter() - begin,
+    )
+    if orders.n_ranks > 1:
+        dist.barrier()
+        dist.destroy_process_group()
+    return samples
+
+
+def _join(orders: Orders) -> None:
+    backend = "gloo" if orders.device == "cpu" else "nccl"
+    if orders.device != "cpu":
+        torch.cuda.set_device(orders.rank)
+    meeting = f"file://{orders.folder}/meeting-{orders.n_ranks}"
+    dist.init_process_group(backend, init_method=meeting, rank=orders.rank, world_size=orders.n_ranks)
+
+
+def _clock(orders: Orders) -> Clock:
+    together = orders.n_ranks > 1
+    return Clock(
+        meet=dist.barrier if together else cpu_done,
+        done=cpu_done if orders.device == "cpu" else torch.cuda.synchronize,
+        budget_s=orders.budget_s / 120.0,
+    )
+
+
+def _resident_bytes() -> float:
+    """What the kernel says this process holds, with a model library imported as training does."""
+    import psutil
+    import transformers.models.llama.modeling_llama  # noqa: F401  (for its weight in memory)
+
+    return float(psutil.Process().memory_info().rss)
+
+
+def _memory_bytes(orders: Orders) -> float:
+    if orders.device != "cpu":
+        return float(torch.cuda.get_device_properties(orders.rank).total_memory)
+    import psutil
+
+    return float(psutil.virtual_memory().total) / orders.n_ranks
+
+
+def main(orders_path: str, answer_path: str) -> None:
+    """Read the orders, work, write the answer."""
+    orders = from_plain(Orders, json.loads(Path(orders_path).read_text(encoding="utf-8")))
+    Path(answer_path).write_text(json.dumps(to_plain(work(orders))), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,84 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from trainwright.errors import InvalidInputError
+from trainwright.hardware.catalogue import device, link
+from trainwright.hardware.cluster import Cluster, NodeGroup
+from trainwright.hardware.link import MeasuredCollective
+from trainwright.hardware.machine import (
+    CachePoint,
+    Exercise,
+    MachineProfile,
+    forget,
+    learned,
+    load_machine,
+    machine,
+    machines,
+    save_machine,
+)
+
+
+@pytest.fixture
+def profile():
+    measured = {"all_reduce": (MeasuredCollective(n_ranks=2, message_bytes=(1e3, 1e6), seconds=(1e-4, 1e-3)),)}
+    gloo = replace(link("NVLink-3"), name="gloo", measured=measured)
+    group = NodeGroup(device=device("A100-SXM-80GB"), n_nodes=1, devices_per_node=2, intra=gloo, inter=gloo)
+    return MachineProfile(
+        name="desk", fingerprint="abc", description="a desk", measured_at="2026-11-21T00:00:00+00:00",
+        memory_bytes=1e9, n_cores=2, divisions=(Cluster(name="2", groups=(group,)),),
+        caches=(CachePoint(working_set_bytes=8192.0, latency_s=1e-9, bytes_per_s=1e11),),
+        exercises=(Exercise(name="order", seconds={"rows": 1.0}),),
+    )  # fmt: skip
+
+
+def test_a_profile_comes_back_from_disk_as_it_was(profile, tmp_path):
+    save_machine(profile, tmp_path / "machines" / "abc.json")
+    assert load_machine(tmp_path / "machines" / "abc.json") == profile
+    assert machine("desk", tmp_path / "machines") == profile
+    assert [path.name for path in (tmp_path / "machines").iterdir()] == ["abc.json"]
+
+
+def test_an_unknown_machine_names_the_known(profile, tmp_path):
+    save_machine(profile, tmp_path / "abc.json")
+    with pytest.raises(InvalidInputError, match="known: desk"):
+        machine("disk", tmp_path)
+
+
+def test_other_versions_and_broken_files_are_refused_with_what_to_do(profile, tmp_path):
+    path = tmp_path / "abc.json"
+    with pytest.raises(InvalidInputError, match="does not exist"):
+        load_machine(path)
+    path.write_text("{")
+    with pytest.raises(InvalidInputError, match="not a machine profile"):
+        load_machine(path)
+    path.write_text('{"schema_version": 99}')
+    with pytest.raises(InvalidInputError, match=r"schema version 99.*\n.*probe --fresh"):
+        load_machine(path)
+    save_machine(profile, path)
+    plain = json.loads(path.read_text())
+    path.write_text(json.dumps({**plain, "n_cores": "two"}))
+    with pytest.raises(InvalidInputError, match="n_cores is 'two', of the wrong type"):
+        load_machine(path)
+    path.write_text(json.dumps({**plain, "colour": "red"}))
+    with pytest.raises(InvalidInputError, match="unknown keys: colour"):
+        load_machine(path)
+    path.write_text(json.dumps({"schema_version": 1, "name": "x"}))
+    with pytest.raises(InvalidInputError, match="lacks keys"):
+        load_machine(path)
+    assert machines(tmp_path) == ()
+
+
+def test_a_division_that_was_not_measured_is_refused(profile):
+    assert profile.division(2).n_devices == 2
+    with pytest.raises(InvalidInputError, match=r"not measured with 3 processes\nhint: it was with 2"):
+        profile.division(3)
+
+
+def test_learning_moves_half_way_and_can_be_forgotten(profile):
+    once = learned(profile, {"forward": (1.0, 1.44), "optimizer": (0.0, 1.0)})
+    assert once.learned == {"forward": pytest.approx(1.2)}
+    wild = learned(once, {"forward": (1.0, 1000.0)})
+    assert wild.learned["forward"] == 2.0
+    assert forget(wild) == profile
