@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
+from trainwright.models.families import Kind, family
+from trainwright.models.masked import masked
 from trainwright.models.shape import Shape
 from trainwright.models.spec import ModelSpec
 from trainwright.models.transformer import decoder
+from trainwright.models.vision import vision
+
+BUILDERS: Mapping[Kind, Callable[[Shape], ModelSpec]] = {"decoder": decoder, "masked": masked, "vision": vision}
 
 
 def build(shape: Shape) -> ModelSpec:
     """The model of this shape, by its family's kind."""
-    return decoder(shape)
+    return BUILDERS[family(shape.family).kind](shape)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from trainwright.errors import InvalidInputError, unknown_name
 
-Kind = Literal["decoder", "masked", "encoder_decoder", "vision", "convolution"]
+Kind = Literal["decoder", "masked", "vision"]
 COMMON: Mapping[str, str] = {
     "layers": "num_hidden_layers", "hidden": "hidden_size", "heads": "num_attention_heads", "vocabulary": "vocab_size",
     "kv_heads": "num_key_value_heads", "head_dim": "head_dim", "ffn": "intermediate_size", "activation": "hidden_act",
@@ -127,7 +127,14 @@ def _llama4(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _classes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """transformers saves the classes by name and two of them not at all."""
+    labels = config.get("id2label")
+    return {"vocabulary": len(labels)} if labels else {}
+
+
 _PLAIN = {"gated": False, "norm": "layer", "qkv_bias": True, "out_bias": True, "mlp_bias": True}
+_ENCODER = {**_PLAIN, "causal": False, "activation": "gelu"}
 _BIASES: dict[str, str | None] = {"qkv_bias": "attention_bias", "out_bias": "attention_bias"}
 _EXPERTS: dict[str, str | None] = {
     "experts": "num_experts", "experts_per_token": "num_experts_per_tok", "expert_ffn": "moe_intermediate_size",
@@ -259,6 +266,20 @@ FAMILIES = (
             **_BIASES, "experts": "num_local_experts", "experts_per_token": "num_experts_per_tok",
             "ffn": "intermediate_size_mlp",
         },
+    ),
+    Family(
+        name="bert", architecture="BertForMaskedLM", model_type="bert", kind="masked",
+        style={**_ENCODER, "positions": "learned", "norms": "post", "tied": True},
+        keys=_NO_HEADS, dropouts=("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    ),
+    Family(
+        name="vit", architecture="ViTForImageClassification", model_type="vit", kind="vision", read=_classes,
+        style={**_ENCODER, "positions": "none"},
+        keys={
+            **_NO_HEADS, "image": "image_size", "patch": "patch_size", "channels": "num_channels", "max_seq": None,
+            "vocabulary": "num_labels", "tied": None,
+        },
+        dropouts=("hidden_dropout_prob", "attention_probs_dropout_prob"),
     ),
 )  # fmt: skip
 

@@ -25,6 +25,7 @@ class Shape:
     local attention on all layers but every ``global_every``-th. Experts stand in every ``expert_every``-th layer after
     the first ``dense_layers``; ``shared_ffn`` is the width of the expert that all tokens pass. Latent attention
     (DeepSeek): ``kv_rank``, ``q_rank`` and the three dims of a head. ``qk_norm``: each query and key head is normed.
+    Vision: ``image`` and ``patch`` are sides in pixels, ``vocabulary`` the number of classes.
     """
 
     name: str = "custom"
@@ -73,6 +74,9 @@ class Shape:
     nope_dim: int | None = None
     rope_dim: int | None = None
     v_dim: int | None = None
+    image: int | None = None
+    patch: int | None = None
+    channels: int = 3
 
     def __post_init__(self) -> None:
         problems = [

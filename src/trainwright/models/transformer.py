@@ -41,18 +41,7 @@ def decoder(shape: Shape) -> ModelSpec:
 def embedding_block(shape: Shape) -> Block:
     """Token numbers to vectors, with learned positions, a norm or dropout where the family has them."""
     width = shape.hidden
-    ops: list[Op] = [
-        Lookup(
-            name="embedding",
-            rows=PER_TOKEN,
-            width=width,
-            n_entries=shape.vocabulary,
-            n_parameters=shape.vocabulary * width,
-            saved=(kept(1, "int64"),),
-            split="vocabulary",
-            frozen_input=True,
-        )
-    ]
+    ops: list[Op] = [token_lookup(shape)]
     if shape.positions == "learned":
         ops += [position_lookup(shape), residual("position_add", width)]
     if shape.embedding_scale:
@@ -65,6 +54,20 @@ def embedding_block(shape: Shape) -> Block:
     if shape.dropout:
         ops += [dropout("embedding_dropout", width)]
     return Block(name="embedding", ops=tuple(ops), boundary=per_token(width))
+
+
+def token_lookup(shape: Shape) -> Lookup:
+    """Token numbers to rows of the embedding."""
+    return Lookup(
+        name="embedding",
+        rows=PER_TOKEN,
+        width=shape.hidden,
+        n_entries=shape.vocabulary,
+        n_parameters=shape.vocabulary * shape.hidden,
+        saved=(kept(1, "int64"),),
+        split="vocabulary",
+        frozen_input=True,
+    )
 
 
 def position_lookup(shape: Shape) -> Lookup:
@@ -135,14 +138,20 @@ def head_block(shape: Shape) -> Block:
     return Block(name="head", ops=tuple(ops), boundary=per_token(0))
 
 
-def cross_entropy(n_classes: int) -> CrossEntropy:
-    """log-softmax of the logits in fp32, which is kept, and the mean of the labels' entries."""
+def cross_entropy(n_classes: int, rows: Size = PER_TOKEN, *, shifted: bool = True) -> CrossEntropy:
+    """log-softmax of the logits in fp32, which is kept, and the mean of the labels' entries.
+
+    ``shifted``: labels are moved by one position first, in two kernels.
+    """
     return CrossEntropy(
         name="loss",
-        rows=PER_TOKEN,
+        rows=rows,
         n_classes=n_classes,
-        saved=(kept(n_classes, "fp32", "vocabulary"), kept(1, "int64")),
+        saved=(
+            Saved(elements=rows.times(n_classes), dtype="fp32", split="vocabulary"),
+            Saved(elements=rows, dtype="int64"),
+        ),
         split="vocabulary",
-        n_kernels=4,
+        n_kernels=4 if shifted else 2,
         backward_kernels=3,
     )
