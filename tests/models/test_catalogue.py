@@ -65,3 +65,21 @@ def test_an_impossible_shape_lists_every_problem() -> None:
 def test_an_unknown_family_names_the_nearest() -> None:
     with pytest.raises(InvalidInputError, match=r"unknown model family 'lama'\n.*llama"):
         model_of_shape({"family": "lama", "layers": 2, "hidden": 64, "heads": 4, "vocabulary": 10})
+
+
+def test_an_image_that_patches_do_not_tile_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="an image of side 224 into patches of side 15"):
+        model_of_shape(
+            {"family": "vit", "layers": 1, "hidden": 64, "heads": 4, "vocabulary": 10, "image": 224, "patch": 15}
+        )
+
+
+def test_more_experts_a_token_than_there_are_is_refused() -> None:
+    sizes = {"layers": 1, "hidden": 64, "heads": 4, "vocabulary": 10}
+    with pytest.raises(InvalidInputError, match="cannot pass 4 of 2 experts"):
+        model_of_shape({"family": "mixtral", **sizes, "experts": 2, "experts_per_token": 4})
+
+
+def test_sizes_below_one_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="layers is 0, needs at least 1"):
+        model_of_shape({"layers": 0, "hidden": 64, "heads": 4, "vocabulary": 10})

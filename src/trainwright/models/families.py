@@ -71,9 +71,11 @@ def _window(config: Mapping[str, Any]) -> dict[str, Any]:
 def _pattern(config: Mapping[str, Any]) -> dict[str, Any]:
     """Local layers with every n-th one global (Gemma 2 and 3)."""
     types = config.get("layer_types") or []
-    every = types.index("full_attention") + 1 if "full_attention" in types else config.get("sliding_window_pattern")
-    default = 2 if config.get("model_type") == "gemma2" else 6
-    return {"window": config.get("sliding_window", 4096), "global_every": every or default}
+    default = types.index("full_attention") + 1 if "full_attention" in types else 6
+    return {
+        "window": config.get("sliding_window", 4096),
+        "global_every": config.get("sliding_window_pattern", 2 if config["model_type"] == "gemma2" else default),
+    }
 
 
 def _mixture(config: Mapping[str, Any]) -> dict[str, Any]:
