@@ -6,27 +6,24 @@ No formula stands here: ``cost`` prices whole tables, and what is left is to sor
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright.cost.memory import step_memory
-from trainwright.cost.memory_rules import memory_rules
 from trainwright.cost.stack import Stack
-from trainwright.cost.step import estimate_step
 from trainwright.errors import InvalidInputError
 from trainwright.hardware.cluster import Cluster
 from trainwright.jobs.job import Workload
-from trainwright.jobs.strategy import Strategy
 from trainwright.models.spec import ModelSpec
 from trainwright.plan.aim import Aim
-from trainwright.plan.choice import Choice, capacity_bytes, dollars_per_second
-from trainwright.plan.costed import Costed, Task, cost_families, occupied, room_bytes
+from trainwright.plan.choice import Choice
+from trainwright.plan.costed import Costed, Task, cost_families, room_bytes
 from trainwright.plan.facts import Facts, gather_facts
 from trainwright.plan.pareto import front
 from trainwright.plan.pins import Pin
+from trainwright.plan.price import price
 from trainwright.plan.space import Space, divisors, make_space, why_empty
 
 _TRIES = 64
@@ -194,20 +191,3 @@ def _choices(task: Task, all_costed: list[Costed], indices: NDArray[np.int64]) -
         costed = all_costed[which]
         chosen.append(price(task, costed.cluster, costed.strategy(int(index - starts[which]))))
     return tuple(chosen)
-
-
-def price(task: Task, cluster: Cluster, strategy: Strategy) -> Choice:
-    """One strategy, made by hand or found, with its full estimate."""
-    estimate = estimate_step(task.model, task.workload, strategy, cluster, task.stack)
-    if not estimate.memory:
-        fullest, stages = step_memory(task.model, task.workload, strategy, memory_rules(task.stack.name))
-        estimate = replace(estimate, memory=fullest, stage_memory=stages)
-    rate = dollars_per_second(cluster, float(strategy.n_devices))
-    return Choice(
-        cluster=cluster,
-        strategy=replace(strategy, shard=strategy.shard if strategy.zero_stage else None),
-        estimate=estimate,
-        occupied_bytes=float(occupied(task, strategy)[0]),
-        capacity_bytes=capacity_bytes(cluster),
-        dollars_per_step=None if rate is None else rate * float(estimate.step_s),
-    )
