@@ -60,6 +60,13 @@ def _one_group(model: ModelSpec, workload: Workload, strategy: Strategy, group: 
     )
 
 
+def step_seconds(model: ModelSpec, workload: Workload, strategy: Strategy, cluster: Cluster, stack: Stack) -> Number:
+    """The seconds of ``estimate_step`` alone, for a search that has looked at memory already."""
+    asked = (setting(model, workload, strategy, group, stack) for group in cluster.groups)
+    seconds: Number = np.max(np.stack([compose(ingredients(one)).step_s for one in asked]), axis=0)
+    return seconds
+
+
 def step_flop(asked: Setting) -> tuple[Array, Array]:
     """(model, hardware) FLOP per device and step; hardware counts what is recomputed."""
     held, rows = asked.stages, asked.table

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from trainwright.cost.memory import peak_bytes
 from trainwright.cost.memory_rules import memory_rules, occupied_bytes
 from trainwright.cost.stack import Stack
-from trainwright.cost.step import estimate_step
+from trainwright.cost.step import step_seconds
 from trainwright.hardware.cluster import Cluster
 from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
@@ -122,12 +122,11 @@ def _seconds(
     task: Task, cluster: Cluster, table: Strategy, placement: Placement, fits: NDArray[np.int64]
 ) -> Column | float:
     """Seconds of a step of the candidates that fit."""
-    pieces = []
+    pieces: list[Any] = []
     for start in range(0, len(fits), CHUNK_ROWS):
         rows = placement.rows[fits[start : start + CHUNK_ROWS]]
         chunk = replace(take(table, rows), **placement.choices)
-        estimate = estimate_step(task.model, task.workload, chunk, cluster, task.stack)
-        pieces.append(np.asarray(estimate.step_s, dtype=np.float64))
+        pieces.append(step_seconds(task.model, task.workload, chunk, cluster, task.stack))
     return np.concatenate(pieces) if pieces else 0.0
 
 

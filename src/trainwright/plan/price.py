@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trainwright.cost.memory import step_memory
-from trainwright.cost.memory_rules import memory_rules
 from trainwright.cost.step import estimate_step
 from trainwright.hardware.cluster import Cluster
 from trainwright.jobs.strategy import Strategy
@@ -16,9 +14,6 @@ from trainwright.plan.costed import Task, occupied
 def price(task: Task, cluster: Cluster, strategy: Strategy) -> Choice:
     """One strategy, made by hand or found, with its full estimate."""
     estimate = estimate_step(task.model, task.workload, strategy, cluster, task.stack)
-    if not estimate.memory:
-        fullest, stages = step_memory(task.model, task.workload, strategy, memory_rules(task.stack.name))
-        estimate = replace(estimate, memory=fullest, stage_memory=stages)
     rate = dollars_per_second(cluster, float(strategy.n_devices))
     return Choice(
         cluster=cluster,
