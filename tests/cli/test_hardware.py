@@ -36,7 +36,7 @@ def test_own_prices_and_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str
     ("arguments", "says"),
     [
         (["H100"], "'H100' is not one device"),
-        (["--html", "page.html"], "109 devices are too many for one page"),
+        (["--html", "page.html"], " devices are too many for one page"),
         (["--memory", "40"], "'40' has no byte unit"),
     ],
 )

@@ -13,7 +13,12 @@ from trainwright.hardware.link import Link
 from trainwright.hardware.names import words
 
 FACTS = Path(__file__).resolve().parents[3] / "shared" / "facts" / "devices.csv"
-DUAL_ISSUE = {"MI300X", "RX-7900-XTX", "Max-1550"}  # facts/README.md: the listed FP32 is not 2 x cores x clock
+DUAL_ISSUE = {
+    "MI300X",
+    "MI300A",
+    "RX-7900-XTX",
+    "Max-1550",
+}  # facts/README.md: the listed FP32 is not 2 x cores x clock
 NO_COMPUTE = {f"Apple {chip}" for chip in ("M1", "M1 Pro", "M1 Max", "M1 Ultra", "M2", "M2 Max", "M2 Ultra")} | {
     "Apple M3 Max", "Apple M3 Ultra",
 }  # fmt: skip
@@ -86,7 +91,7 @@ def test_at_least_seventy_devices() -> None:
 
 
 def test_a_name_that_fits_several_lists_them_with_what_differs() -> None:
-    with pytest.raises(InvalidInputError, match="'H100' is not one device: the catalogue has 5 that fit") as caught:
+    with pytest.raises(InvalidInputError, match="'H100' is not one device: the catalogue has 6 that fit") as caught:
         catalogue.device("H100")
     assert "H100-PCIe, 80.0 GiB, 2.04 TB/s, 756 TFLOP/s bf16, 350 W, PCIe-5-x16" in str(caught.value.hint)
     with pytest.raises(InvalidInputError) as caught:

@@ -48,5 +48,5 @@ def test_refusals(asked: dict[str, str | int | None], says: str) -> None:
 
 
 def test_filters_that_leave_nothing() -> None:
-    with pytest.raises(InvalidInputError, match="none of 109 devices passes every filter"):
+    with pytest.raises(InvalidInputError, match=r"none of \d+ devices passes every filter"):
         select((), Filter(dollars_per_hour=0.01))

@@ -35,3 +35,8 @@ def test_every_named_device_of_the_training_rows_resolves() -> None:
     with gzip.open(TABLE, "rt") as file:
         names = {row["gpu"] for row in csv.DictReader(file)}
     assert {name for name in names if published_device(name) is None} == UNNAMED
+
+
+@pytest.mark.parametrize("text", ["RTX 3080 Laptop", "RTX 2070 Max-Q", "Apple M3 Max", "Blackwell (SM100)", "GPU"])
+def test_another_product_is_not_the_nearest_name(text: str) -> None:
+    assert published_device(text) is None

@@ -60,7 +60,7 @@ def formula_flop_per_s(device: Device) -> float | None:
     """FP32 without matrix units: cores x clock x 2, since a fused multiply-add is two operations.
 
     Holds within 3 % for every catalogue device that has both numbers, except where a core starts two
-    operations a clock (MI300X, RX 7900 XTX) and for Max 1550.
+    operations a clock (MI300X, MI300A, RX 7900 XTX) and for Max 1550.
 
     >>> f"{formula_flop_per_s(catalogue.device('RTX-3090')) / 1e12:.2f}"  # 10496 x 1.695 GHz x 2
     '35.58'

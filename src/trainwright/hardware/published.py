@@ -9,6 +9,11 @@ from trainwright.hardware import catalogue
 from trainwright.hardware.device import Device
 from trainwright.hardware.names import words
 
+OTHER_PARTS = frozenset(
+    ("max", "pro", "ultra", "ti", "super", "d", "q", "laptop", "mobile", "ada", "nvl", "pcie", "sxm", "sxm3")
+)
+"""Words that make another product of a name: an RTX 3080 Laptop is no RTX 3080."""
+
 
 @functools.cache
 def _published() -> dict[frozenset[str], Device]:
@@ -36,8 +41,7 @@ def published_device(text: str) -> Device | None:
         if words(candidate) in _published():
             return _published()[words(candidate)]
     wanted = words(plain)
-    narrower = {e.device.name: e.device for e in catalogue.entries() if words(e.device.name) <= wanted}
-    if narrower:
-        return max(narrower.values(), key=lambda device: len(words(device.name)))
-    wider = catalogue.variants(plain)
-    return wider[0] if len(wider) == 1 else None
+    named = [words(entry.device.name) for entry in catalogue.entries()]
+    inside = [name for name in named if name <= wanted and not (wanted - name) & OTHER_PARTS]
+    best = catalogue.find(" ".join(max(inside, key=len))) if inside else None
+    return None if best is None else best.device
