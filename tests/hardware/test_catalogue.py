@@ -18,7 +18,7 @@ DUAL_ISSUE = {
     "MI300A",
     "RX-7900-XTX",
     "Max-1550",
-}  # facts/README.md: the listed FP32 is not 2 x cores x clock
+}  # listed FP32 is not 2 x cores x clock
 NO_COMPUTE = {f"Apple {chip}" for chip in ("M1", "M1 Pro", "M1 Max", "M1 Ultra", "M2", "M2 Max", "M2 Ultra")} | {
     "Apple M3 Max", "Apple M3 Ultra",
 }  # fmt: skip

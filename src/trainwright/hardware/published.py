@@ -43,5 +43,5 @@ def published_device(text: str) -> Device | None:
     wanted = words(plain)
     named = [words(entry.device.name) for entry in catalogue.entries()]
     inside = [name for name in named if name <= wanted and not (wanted - name) & OTHER_PARTS]
-    best = catalogue.find(" ".join(max(inside, key=len))) if inside else None
+    best = catalogue.find(" ".join(sorted(inside, key=len)[-1])) if inside else None
     return None if best is None else best.device
