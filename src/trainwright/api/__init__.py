@@ -1,0 +1,21 @@
+"""The library in one place: what the command line calls, and what Python users import.
+
+One file for what belongs together; heavy rooms are imported inside the functions, so that this import stays light.
+"""
+
+from trainwright.api.catalogue import hardware
+from trainwright.api.deploying import DeployOptions, deploy
+from trainwright.api.training import PrepareOptions, expected_steps, machine, plan_here, prepare, report, run
+
+__all__ = [
+    "DeployOptions",
+    "PrepareOptions",
+    "deploy",
+    "expected_steps",
+    "hardware",
+    "machine",
+    "plan_here",
+    "prepare",
+    "report",
+    "run",
+]

@@ -1,0 +1,120 @@
+"""Plan a job for this machine, run it, report it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainwright.errors import InvalidInputError
+from trainwright.records.folder import run_folder
+from trainwright.records.plan import FILE_NAME as PLAN_NAME
+from trainwright.records.plan import PlanRecord, read_plan, write_plan
+from trainwright.records.run import RunRecord, read_run
+from trainwright.records.step import read_steps
+from trainwright.records.store import write_text
+
+if TYPE_CHECKING:
+    from trainwright.hardware.machine import MachineProfile
+    from trainwright.jobs.job import Job
+
+PAGE_NAME = "report.html"
+Tell = Callable[[Any], None]
+"""Where notes, step records and evaluations go while something runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareOptions:
+    """Where run folders go (None: as the job says), what of the plan is fixed, and whether to measure anew."""
+
+    output: Path | None = None
+    pins: str = ""
+    fresh: bool = False
+
+
+def prepare(path: Path | None, options: PrepareOptions, tell: Tell) -> Path:
+    """The run folder with its plan.json: one to go on with, or a new one planned for this machine.
+
+    ``path``: a job file, a plan.json, or the folder that holds one; None: the built-in example.
+    """
+    from trainwright.jobs.parse import example_job, load_job
+
+    if path is not None and (path.is_dir() or path.suffix == ".json"):
+        return _folder_of_plan(path, options)
+    return _folder_of_job(example_job() if path is None else load_job(path), options, tell)
+
+
+def _folder_of_plan(path: Path, options: PrepareOptions) -> Path:
+    if options.pins or options.fresh:
+        raise InvalidInputError(f"{path} is planned already", hint="give the job file to plan again, or edit plan.json")
+    plan = read_plan(path)
+    if path.is_dir() or path.name == PLAN_NAME:
+        return path if path.is_dir() else path.parent
+    folder = run_folder(options.output or Path(plan.job["output"]), plan.job["name"], plan.job)
+    write_plan(folder, plan)
+    return folder
+
+
+def _folder_of_job(job: Job, options: PrepareOptions, tell: Tell) -> Path:
+    from trainwright.jobs.store import job_to_dict
+
+    folder = run_folder(options.output or job.output, job.name, job_to_dict(job))
+    if (folder / PLAN_NAME).exists():
+        tell(f"going on with {folder}")
+        return folder
+    try:
+        plan = plan_here(job, options, tell)
+    except BaseException:
+        folder.rmdir()
+        raise
+    write_plan(folder, plan)
+    tell(f"run folder: {folder}")
+    return folder
+
+
+def plan_here(job: Job, options: PrepareOptions, tell: Tell) -> PlanRecord:
+    """The fastest plan for the job on this machine, probed if it was not yet."""
+    from trainwright.plan import here
+    from trainwright.plan.pins import parse_pins
+
+    profile = machine(tell, fresh=options.fresh)
+    plan = here.plan_here(job, profile, parse_pins(text for text in options.pins.split(",") if text.strip()))
+    tell(f"plan: {plan.chosen.label}")
+    for sentence in plan.why:
+        tell(f"  {sentence}")
+    return plan
+
+
+def machine(tell: Tell, *, fresh: bool = False) -> MachineProfile:
+    """This machine's profile: measured in at most 20 s the first time, read from the cache after that."""
+    from trainwright.probe.machine import this_machine
+
+    return this_machine(fresh=fresh, say=tell)
+
+
+def expected_steps(folder: Path) -> int | None:
+    """How many steps the plan of the folder takes in all; None where it stops when it stops improving."""
+    from trainwright.jobs.store import job_from_dict
+    from trainwright.plan.here import n_steps
+
+    steps = n_steps(job_from_dict(read_plan(folder).job))
+    return None if steps is None else math.ceil(steps)
+
+
+def run(folder: Path, tell: Tell) -> RunRecord:
+    """Carry out the plan of the folder, or go on with it; a finished run is not run again."""
+    from trainwright.train.run import run_plan
+
+    return run_plan(folder, progress=tell)
+
+
+def report(folder: Path, page: Path | None = None) -> tuple[PlanRecord, RunRecord, Path]:
+    """Read a run, write its page (default: report.html in the folder), and return plan, run and the page's path."""
+    from trainwright.report.run_html import run_html
+
+    plan, result = read_plan(folder), read_run(folder)
+    target = page or folder / PAGE_NAME
+    write_text(target, run_html(plan, result, read_steps(folder)))
+    return plan, result, target

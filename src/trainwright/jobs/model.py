@@ -1,0 +1,54 @@
+"""The model a job names: as the cost model prices it, and as the runtime builds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainwright.errors import InvalidInputError
+from trainwright.jobs.job import Job
+from trainwright.models.build import build
+from trainwright.models.catalogue import preset_shape, shape_of
+from trainwright.models.huggingface import huggingface_config, shape_from_config
+from trainwright.models.shape import Shape
+from trainwright.models.spec import ModelSpec
+
+BYTES_VOCABULARY = 256
+
+
+def spec_of_job(job: Job) -> ModelSpec:
+    """What the cost model prices."""
+    return build(shape_of_job(job))
+
+
+def config_of_job(job: Job) -> dict[str, Any]:
+    """The Hugging Face configuration, with ``model_type``, that the runtime builds."""
+    return huggingface_config(shape_of_job(job))
+
+
+def shape_of_job(job: Job) -> Shape:
+    """The shape of the job's model, by preset, Hugging Face folder or the numbers of its [model] table.
+
+    Raises InvalidInputError for code, which planning does not run.
+    """
+    choice = job.model
+    if choice.preset is not None:
+        return preset_shape(choice.preset)
+    if choice.huggingface is not None:
+        return shape_from_config(choice.huggingface)
+    if choice.shape is not None:
+        return shape_of(_shape_table(job, choice.shape))
+    raise InvalidInputError(
+        f"model.function = {choice.function!r} is code, which planning does not run",
+        hint="capture it first with `trainwright capture`, or give the model's shape",
+    )
+
+
+def _shape_table(job: Job, given: dict[str, Any]) -> dict[str, Any]:
+    """What the [model] table leaves out: a gated MLP of 8/3 the width, the head tied to the embedding."""
+    usual = {"ffn": 8 * round(given["hidden"] / 3), "tied": True, "max_seq": job.seq, "vocabulary": vocabulary(job)}
+    return {"name": job.name, **usual, **given}
+
+
+def vocabulary(job: Job) -> int:
+    """How many token numbers the job's own tokenizer has."""
+    return BYTES_VOCABULARY if job.data.tokenizer == "bytes" else job.data.vocabulary

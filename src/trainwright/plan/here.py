@@ -1,0 +1,55 @@
+"""The plan for one machine: every way of cutting it into processes, with what the runtime can carry out on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from trainwright.cost.stack import stack
+from trainwright.hardware.machine import MachineProfile
+from trainwright.jobs.job import Job
+from trainwright.jobs.model import config_of_job, spec_of_job
+from trainwright.jobs.store import job_to_dict
+from trainwright.plan.aim import Aim
+from trainwright.plan.pins import Pin, parse_pin
+from trainwright.plan.record import plan_record
+from trainwright.plan.search import SearchResult, search
+from trainwright.records.plan import PlanRecord
+from trainwright.units import format_count, format_seconds
+
+STACK = "trainwright"
+CARRIED_OUT = ("zero_stage=0", "!pp", "!cp", "!ep", "!sp", "offload=none", "recompute=none|full", "precision=fp32|bf16")
+"""What the runtime does on a CPU today; pins of the user that say more are refused by the search."""
+
+
+def plan_here(job: Job, machine: MachineProfile, pins: Iterable[Pin] = ()) -> PlanRecord:
+    """The fastest plan for the job on this machine, as the record a run carries out.
+
+    Raises DoesNotFitError when nothing fits its memory, InvalidInputError when no strategy is legal.
+    """
+    limits = [parse_pin(text) for text in CARRIED_OUT]
+    if job.precision is not None:
+        limits = [pin for pin in limits if pin.axis != "precision"] + [parse_pin(f"precision={job.precision}")]
+    found = search(
+        spec_of_job(job), job.workload, machine.divisions, stack(STACK), Aim(n_steps=n_steps(job)), (*limits, *pins)
+    )
+    record = plan_record(found, job_to_dict(job), config_of_job(job), STACK, why(found))
+    return replace(
+        record, chosen=replace(record.chosen, resident_bytes=machine.resident_bytes + record.chosen.peak_bytes)
+    )
+
+
+def n_steps(job: Job) -> float | None:
+    """Optimizer steps of the whole job; None where it stops when it stops improving."""
+    if job.stopping.steps is not None:
+        return float(job.stopping.steps)
+    return None if job.stopping.tokens is None else job.stopping.tokens / (job.global_batch * job.seq)
+
+
+def why(found: SearchResult) -> tuple[str, ...]:
+    """Sentences for people: how many were looked at, and what the runner-up loses."""
+    looked_at = f"{format_count(found.n_costed)} ways to split the job were priced in {format_seconds(found.seconds)}"
+    if len(found.ranking) < 2:
+        return (looked_at,)
+    best, second = found.ranking[:2]
+    return looked_at, f"the runner-up would be {100 * (second.step_s / best.step_s - 1):.1f} % slower"
