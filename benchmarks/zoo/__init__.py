@@ -1,0 +1,5 @@
+"""The zoo: every model that capture must understand, at toy size for tests and at a size worth timing."""
+
+from benchmarks.zoo.table import ZOO, Case, Entry, entry
+
+__all__ = ["ZOO", "Case", "Entry", "entry"]
