@@ -16,11 +16,14 @@ LOSSES = frozenset({"mse_loss", "smooth_l1_loss", "huber_loss"})
 """Losses whose CPU kernels reduce within a tensor of the inputs' size, which the scalar then holds on to."""
 
 
-def convolution_scratch_bytes(name: str, args: Any, out_bytes: int) -> int:
-    """Bytes that an fp32 convolution on CPU has allocated at its worst moment, beyond its results.
+def scratch_bytes(name: str, args: Any, out_bytes: int) -> int:
+    """Bytes that an fp32 op on CPU has allocated at its worst moment, beyond its results.
 
-    oneDNN copies input, weight and result into blocks of 16 channels; kernels of one element work in place.
+    A convolution copies input, weight and result into blocks of 16 channels, unless its kernel is of one element; an
+    LSTM layer copies its weights and makes room for its gates.
     """
+    if name.startswith("mkldnn_rnn_layer"):
+        return lstm_scratch_bytes(args[0].shape, args[2].shape[1], backward=name.endswith("backward"))
     if name == "convolution" and _is_blocked(args[0], args[1]):
         return max(0, 4 * _forward_elements(args, out_bytes) - out_bytes)
     if name == "convolution_backward" and _is_blocked(args[1], args[2]):
@@ -80,6 +83,19 @@ def lstm_workspace_bytes(x: Sequence[int], hidden: int) -> int:
         steps * batch * _leading(hidden),
     )
     return sum(ceil(4 * piece / _PAGE) * _PAGE for piece in pieces)
+
+
+def lstm_scratch_bytes(x: Sequence[int], hidden: int, *, backward: bool) -> int:
+    """Bytes that oneDNN takes while one LSTM layer runs: weights transposed, gates of all steps.
+
+    >>> lstm_scratch_bytes((32, 4, 256), 256, backward=False)  # measured: 2687544
+    2654208
+    """
+    steps, batch, width = x
+    copies = 4 * hidden * (width + hidden) * 65 // 64
+    if backward:
+        copies += sum(4 * hidden * _leading(w) for w in (width, hidden) if _leading(w) != w)
+    return 4 * (copies + steps * batch * 4 * hidden)
 
 
 def _leading(width: int) -> int:

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainwright.capture.flop import flop_of, tensors_in
 from trainwright.capture.guess import Guess, Guesser, like_inputs, user_line
-from trainwright.capture.scratch import LOSSES, convolution_scratch_bytes, lstm_workspace_bytes
+from trainwright.capture.scratch import LOSSES, lstm_workspace_bytes, scratch_bytes
 from trainwright.capture.standin import Kernels, StandIns, grouped_product
 
 Phase = Literal["forward", "backward", "optimizer"]
@@ -215,7 +215,7 @@ class Recorder(TorchDispatchMode):
             self.trace.unknown.append(
                 Unknown(op=str(func), line=user_line(), reason=unknown, touched_bytes=read + written)
             )
-        scratch = convolution_scratch_bytes(name, args, written) if self.kernels == "cpu" else 0
+        scratch = scratch_bytes(name, args, written) if self.kernels == "cpu" else 0
         if self.live + scratch > self.trace.peak_bytes:
             self.trace.peak_bytes, self.trace.peak_op = self.live + scratch, index
         self._settle(index)
