@@ -59,6 +59,14 @@ def test_own_devices_links_and_prices(tmp_path: Path) -> None:
         ("latency_us = 3", "", "link 'Backplane' lacks latency_us"),
         ("host_memory", "host_memori", "unknown key in"),
         ('name = "our rack"', 'colour = "red"', "unknown key in"),
+        ('kind = "gpu"', 'kind = "cpu"', "kind is 'cpu'"),
+        ("memory_gib = 64", 'memory_gib = "64 GiB"', "memory_gib is '64 GiB'"),
+        ("bf16 = 500", "bf16 = 0", "tflops: bf16 is 0"),
+        ("{ bf16 = 500, fp32 = 40 }", "500", "tflops is 500"),
+        ("bf16 = 500", "bf17 = 500", "unknown key in"),
+        ("latency_us = 3", "latency_us = true", "latency_us is True"),
+        ("memory_gib = 64", "memory_gib = 64\npower = 300", "unknown key in"),
+        ("[[device]]", "[device]", "[device] is one table"),
     ],
 )
 def test_refusals(tmp_path: Path, old: str, new: str, says: str) -> None:

@@ -26,6 +26,7 @@ from trainwright.errors import InvalidInputError, unknown_name
 from trainwright.hardware import catalogue
 from trainwright.hardware.catalogue import CatalogueEntry
 from trainwright.hardware.cluster import NodeGroup
+from trainwright.hardware.device import DTYPES
 from trainwright.hardware.link import Link
 from trainwright.hardware.parse import default_intra, network_link
 from trainwright.units import parse_bytes, parse_dollars
@@ -33,7 +34,14 @@ from trainwright.units import parse_bytes, parse_dollars
 _TOP = ("name", "group", "device", "link")
 _GROUP = ("device", "n_nodes", "devices_per_node", "network", "intra", "host_memory", "price_per_device_hour")
 _DEVICE = ("name", "vendor", "architecture", "kind", "memory_gib", "bandwidth_gb_per_s", "tflops", "source")
+_DEVICE_MORE = (
+    "aliases", "year", "form_factor", "units", "cores", "clock_ghz", "memory_type", "cache_mb", "power_w", "link",
+    "host_link", "network", "per_node", "vector_tflops", "date", "notes",
+)  # fmt: skip
 _LINK = ("name", "bandwidth_gb_per_s", "latency_us", "source")
+_LINK_MORE = ("efficiency", "half_mb", "in_network_reduction", "date", "notes")
+_WORDS = ("name", "vendor", "architecture", "kind", "form_factor", "memory_type", "link", "host_link", "network")
+_KINDS = ("gpu", "tpu", "npu")
 
 
 def read_groups(path: Path) -> tuple[str, list[NodeGroup], list[str]]:
@@ -42,8 +50,11 @@ def read_groups(path: Path) -> tuple[str, list[NodeGroup], list[str]]:
     _known_keys(str(path), raw, _TOP)
     if not raw.get("group"):
         raise InvalidInputError(f"{path} has no [[group]]", hint='add one with device = "H100-SXM" and n_nodes = 1')
-    own_links = {table["name"]: _own_link(path, table) for table in raw.get("link", ())}
-    own_devices = {table["name"]: _own_device(path, table) for table in raw.get("device", ())}
+    for key in ("group", "device", "link"):
+        if not isinstance(raw.get(key, []), list):
+            raise InvalidInputError(f"{path}: [{key}] is one table", hint=f"write [[{key}]], there may be several")
+    own_links = {link.name: link for link in (_own_link(path, table) for table in raw.get("link", ()))}
+    own_devices = {one.device.name: one for one in (_own_device(path, table) for table in raw.get("device", ()))}
     groups = [_group(path, table, own_devices, own_links) for table in raw["group"]]
     return raw.get("name", path.stem), groups, []
 
@@ -60,14 +71,40 @@ def _needs(where: str, table: Mapping[str, Any], keys: Iterable[str]) -> None:
         raise InvalidInputError(f"{where} lacks {', '.join(missing)}", hint="see docs/hardware.md for every key")
 
 
+def _numbers(where: str, table: Mapping[str, Any]) -> None:
+    """Every figure is a number above 0, those in its sub-tables too."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            _numbers(f"{where}: {key}", value)
+        elif key not in (*_WORDS, "aliases", "source", "date", "notes", "in_network_reduction") and (
+            isinstance(value, bool) or not isinstance(value, int | float) or value <= 0
+        ):
+            raise InvalidInputError(f"{where}: {key} is {value!r}", hint="write a number above 0, without a unit")
+
+
 def _own_link(path: Path, table: Mapping[str, Any]) -> Link:
-    _needs(f"{path}: link {table.get('name', '?')!r}", table, _LINK)
+    where = f"{path}: link {table.get('name', '?')!r}"
+    _needs(where, table, _LINK)
+    _known_keys(where, table, (*_LINK, *_LINK_MORE))
+    _numbers(where, table)
     return catalogue.build_link({"date": "not dated", **table})
 
 
 def _own_device(path: Path, table: Mapping[str, Any]) -> CatalogueEntry:
     where = f"{path}: device {table.get('name', '?')!r}"
     _needs(where, table, _DEVICE)
+    _known_keys(where, table, (*_DEVICE, *_DEVICE_MORE))
+    _numbers(where, table)
+    if not isinstance(table["tflops"], dict) or not table["tflops"]:
+        raise InvalidInputError(
+            f"{where}: tflops is {table['tflops']!r}", hint="write dense peaks by dtype: { bf16 = 500, fp32 = 40 }"
+        )
+    _known_keys(f"{where}: tflops", table["tflops"], DTYPES)
+    if table["kind"] not in _KINDS:
+        raise InvalidInputError(
+            f"{where}: kind is {table['kind']!r}",
+            hint=f"write one of {', '.join(_KINDS)}; a CPU is measured instead: `trainwright probe`",
+        )
     source = table["source"]
     raw = {"per_node": 8, "network": "Ethernet-100", "date": "not dated", **table}
     raw["source"] = [source] if isinstance(source, str) else source
