@@ -24,6 +24,7 @@ from torch import Tensor
 
 from trainwright.errors import CheckpointError
 from trainwright.runtime.place import Place
+from trainwright.runtime.share import Share, Span
 from trainwright.runtime.tensorfile import sha256_of, write_tensors
 
 SCHEMA_VERSION = 1
@@ -32,14 +33,13 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A tensor of this process as part of a whole one of ``shape``, beginning at ``offset`` in each dimension.
+    """A tensor of this process, and which share of a whole one it is.
 
-    ``owned`` is False where another process holds the same piece and writes it.
+    ``owned`` is False where another process holds the same share and writes it.
     """
 
     tensor: Tensor
-    shape: tuple[int, ...]
-    offset: tuple[int, ...]
+    share: Share
     owned: bool = True
 
 
@@ -106,10 +106,10 @@ def load_pieces(checkpoint: Checkpoint, pieces: Mapping[str, Piece]) -> None:
     """Fill each piece in place from the files that hold it, whatever mesh wrote them."""
     for name, piece in pieces.items():
         entry = checkpoint.tensors.get(name)
-        if entry is None or tuple(entry["shape"]) != piece.shape:
+        if entry is None or tuple(entry["shape"]) != piece.share.shape:
             has = "no such tensor" if entry is None else f"shape {tuple(entry['shape'])}"
             raise CheckpointError(
-                f"{checkpoint.folder} is of another model: {name} is {piece.shape} here, and there {has}",
+                f"{checkpoint.folder} is of another model: {name} is {piece.share.shape} here, and there {has}",
                 hint="run with the plan that made it, or choose another folder",
             )
         with torch.no_grad():
@@ -118,17 +118,33 @@ def load_pieces(checkpoint: Checkpoint, pieces: Mapping[str, Piece]) -> None:
 
 def _fill(piece: Piece, stored: Iterable[dict[str, Any]], folder: Path) -> None:
     for other in stored:
-        spans = [
-            (max(a, b), min(a + n, b + m))
-            for a, n, b, m in zip(piece.offset, piece.tensor.shape, other["offset"], other["shape"], strict=True)
+        overlaps = [
+            overlap
+            for mine in piece.share.spans
+            for theirs in other["spans"]
+            if (overlap := _overlap(mine, Span(*(tuple(numbers) for numbers in theirs)))) is not None
         ]
-        if any(begin >= end for begin, end in spans):
+        if not overlaps:
             continue
-        source = tuple(slice(lo - b, hi - b) for (lo, hi), b in zip(spans, other["offset"], strict=True))
-        target = tuple(slice(lo - a, hi - a) for (lo, hi), a in zip(spans, piece.offset, strict=True))
         with safe_open(folder / other["file"], framework="pt") as file:
             view = file.get_slice(other["name"])
-            piece.tensor[target] = view[source] if source else file.get_tensor(other["name"])
+            for here, there in overlaps:
+                piece.tensor[here] = view[there] if there else file.get_tensor(other["name"])
+
+
+def _overlap(mine: Span, theirs: Span) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
+    """Where both spans meet, as slices of my local tensor and of theirs; None when they do not meet."""
+    here: list[slice] = []
+    there: list[slice] = []
+    for d in range(len(mine.offset)):
+        low = max(mine.offset[d], theirs.offset[d])
+        high = min(mine.offset[d] + mine.size[d], theirs.offset[d] + theirs.size[d])
+        if low >= high:
+            return None
+        to_mine, to_theirs = mine.begin[d] - mine.offset[d], theirs.begin[d] - theirs.offset[d]
+        here.append(slice(low + to_mine, high + to_mine))
+        there.append(slice(low + to_theirs, high + to_theirs))
+    return tuple(here), tuple(there)
 
 
 def _write_mine(part: Path, pieces: Mapping[str, Piece], place: Place) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -140,10 +156,12 @@ def _write_mine(part: Path, pieces: Mapping[str, Piece], place: Place) -> tuple[
     path = part / f"rank_{place.rank}.safetensors"
     digest = write_tensors(path, {name: piece.tensor for name, piece in owned.items()})
     entries = {
-        name: {"shape": list(p.shape), "piece": {"file": path.name, "name": name, "offset": list(p.offset),
-                                                 "shape": list(p.tensor.shape)}}
+        name: {
+            "shape": p.share.shape,
+            "piece": {"file": path.name, "name": name, "spans": [(s.begin, s.size, s.offset) for s in p.share.spans]},
+        }
         for name, p in owned.items()
-    }  # fmt: skip
+    }
     return {path.name: {"sha256": digest, "n_bytes": path.stat().st_size}}, entries
 
 

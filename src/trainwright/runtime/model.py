@@ -35,9 +35,14 @@ def build_model(config: dict[str, Any], seed: int) -> nn.Module:
     return model.train()
 
 
-def logits_of(model: nn.Module, ids: Tensor) -> Tensor:
-    """Logits [batch, seq, vocabulary] for token ids [batch, seq]."""
-    output = model(input_ids=ids, use_cache=False) if hasattr(model, "config") else model(ids)
+def logits_of(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Logits [batch, seq, vocabulary] for token ids [batch, seq]; for other models what they give for their input."""
+    config: Any = getattr(model, "config", None)
+    if config is None:
+        output = model(inputs)
+    else:
+        extra = {"use_cache": False} if getattr(config, "use_cache", None) is not None else {}
+        output = model(**{str(model.main_input_name): inputs}, **extra)
     logits: Tensor = output if isinstance(output, Tensor) else output.logits
     return logits
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as functional
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainwright.errors import InterruptedRunError, NumericsError, PreemptedError
 from trainwright.records.run import Evaluation
@@ -51,18 +50,12 @@ def one_step(session: Session) -> StepRecord:
     for group in session.optimizer.param_groups:
         group["lr"] = rate
     rows = session.batch(session.step)
+    micros = [(micro[:, :-1], micro[:, 1:]) for micro in rows.split(session.micro_batch)]
     clock.mark("data")
-    loss_sum = torch.zeros(1)
-    for micro in rows.split(session.micro_batch):
-        with session.precision():
-            loss = token_loss(sharded.model, micro) / session.tokens_per_step
-        clock.mark("forward")
-        loss.backward()
-        clock.mark("backward")
-        loss_sum += loss.detach()
+    loss = sharded.gradients(micros, 1.0 / session.tokens_per_step, session.precision, clock.mark)
     session.beat("waiting for the others to join gradients")
     sharded.join_gradients()
-    loss_value = session.agree(loss_sum)
+    loss_value = session.agree(loss)
     clock.mark("communication")
     norm = sharded.gradient_norm()
     _check_finite(session, loss_value, float(norm))
@@ -81,12 +74,6 @@ def one_step(session: Session) -> StepRecord:
     )
 
 
-def token_loss(model: nn.Module, rows: Tensor) -> Tensor:
-    """Sum over tokens of the negative log-likelihood (nats) of what comes next; rows are [batch, seq + 1]."""
-    logits = logits_of(model, rows[:, :-1])
-    return functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten(), reduction="sum")
-
-
 @torch.no_grad()
 def evaluate(session: Session) -> Evaluation:
     """Loss per token and perplexity on the held-out text, shared out among the replicas."""
@@ -95,7 +82,7 @@ def evaluate(session: Session) -> Evaluation:
     total = torch.zeros(2, dtype=torch.float64)
     for rows in session.held_out_batches():
         with session.precision():
-            total[0] += token_loss(model, rows).double()
+            total[0] += session.sharded.loss(logits_of(model, rows[:, :-1]), rows[:, 1:]).double()
         total[1] += rows.shape[0] * (rows.shape[1] - 1)
     model.train()
     session.sharded.total(total)

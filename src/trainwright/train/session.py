@@ -155,7 +155,7 @@ class Session:
         save_checkpoint(
             self.folder / "checkpoints",
             self.step,
-            state_pieces(sharded.model, self.optimizer, sharded.shares, self.place, sharded.owner),
+            state_pieces(sharded.model, self.optimizer, sharded.shares, self.place, sharded.owns),
             self._state(),
             self.place,
             self.job.keep_checkpoints,
