@@ -2,6 +2,7 @@
 
 TRAINWRIGHT_CACHE   where machine profiles are kept (default: the user's cache folder)
 RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT, TORCHELASTIC_*   set by torchrun
+TORCHINDUCTOR_CACHE_DIR   where torch keeps compiled code; set by us to a folder of the run unless it is set
 SLURM_STEP_ID, SLURM_PROCID, SLURM_NTASKS, SLURM_LOCALID, SLURM_JOB_ID, SLURM_STEP_NODELIST   set by srun
 """
 
@@ -23,6 +24,14 @@ def cache_folder() -> Path:
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "trainwright"
+
+
+def keep_torch_files_in(folder: Path) -> None:
+    """Make torch keep its compiler's cache in ``folder``; call before importing transformers.
+
+    Otherwise importing it leaves an empty torchinductor_USER in the system's temporary folder.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,7 +110,8 @@ def _listen(workers: list[_Worker], on_event: Callable[[Any], None], hang_timeou
             deadline = time.monotonic() + GRACE_S
         if time.monotonic() > deadline:
             return
-        _name_hung(open_workers, hang_timeout_s)
+        if _name_hung(open_workers, hang_timeout_s):
+            return
 
 
 def _hear(worker: _Worker, workers: list[_Worker], on_event: Callable[[Any], None]) -> None:
@@ -159,11 +160,12 @@ def _is_consequence(failure: TrainwrightError | None) -> bool:
     return failure is not None and any(word in failure.message for word in words)
 
 
-def _name_hung(workers: list[_Worker], timeout_s: float) -> None:
+def _name_hung(workers: list[_Worker], timeout_s: float) -> bool:
+    """When all are silent, say which one the others wait for: the one furthest behind."""
     now = time.monotonic()
     silent = [w for w in workers if now - w.heard_at > timeout_s]
     if len(silent) < len(workers) or not silent:
-        return
+        return False
     last = min(silent, key=lambda w: (w.step, not w.doing.startswith("computing")))
     others = "; ".join(f"process {w.rank}: {w.doing} in step {w.step}" for w in workers if w is not last)
     last.failure = TrainwrightError(
@@ -171,6 +173,7 @@ def _name_hung(workers: list[_Worker], timeout_s: float) -> None:
         + (f" ({others})" if others else ""),
         hint="run the same command again: it goes on from the newest checkpoint",
     )
+    return True
 
 
 def _end(workers: list[_Worker]) -> None:

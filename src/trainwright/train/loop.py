@@ -77,6 +77,7 @@ def one_step(session: Session) -> StepRecord:
 @torch.no_grad()
 def evaluate(session: Session) -> Evaluation:
     """Loss per token and perplexity on the held-out text, shared out among the replicas."""
+    session.beat("checking on the held-out text")
     model = session.sharded.model
     model.eval()
     total = torch.zeros(2, dtype=torch.float64)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright.data.tokens import prepare_tokens
-from trainwright.env import Launched, launched
+from trainwright.env import Launched, keep_torch_files_in, launched
 from trainwright.errors import DataError, InvalidInputError
 from trainwright.jobs.store import job_from_dict
 from trainwright.records.plan import PlanRecord, read_plan
@@ -29,6 +29,7 @@ def run_plan(folder: Path, *, progress: Callable[[Event], None] | None = None) -
     NumericsError, DataError, CheckpointError, InvalidInputError.
     """
     plan = read_plan(folder)
+    keep_torch_files_in(folder.absolute() / ".torch")
     tell = progress if progress is not None else _ignore
     place = launched()
     if place is not None:

@@ -48,7 +48,7 @@ class Session:
     micro_batch: int = 1
     step: int = 0
     stop_asked_here: Stop = ""
-    asked_to_stop: Stop = ""
+    agreed_stop: Stop = ""
     saved_step: int | None = None
     resumed_from: int | None = None
     peak_bytes: float | None = None
@@ -122,12 +122,16 @@ class Session:
 
     def agree(self, loss_sum: Tensor) -> float:
         """The loss over the whole global batch; also makes all processes stop at the same step."""
-        stop = float(_STOPS.index(self.stop_asked_here))
         if self.place.n_processes > 1:
             self.sharded.total(loss_sum)
-            stop = float(all_reduce(torch.tensor([stop]), largest=True))
-        self.asked_to_stop = _STOPS[int(stop)]
+            stop = torch.tensor([float(_STOPS.index(self.stop_asked_here))])
+            self.agreed_stop = _STOPS[int(all_reduce(stop, largest=True))]
         return float(loss_sum)
+
+    @property
+    def asked_to_stop(self) -> Stop:
+        """Whether, and by what, the run was asked to stop; several processes only know once they agreed in a step."""
+        return self.agreed_stop if self.place.n_processes > 1 else self.stop_asked_here
 
     def keep(self, record: StepRecord, *, counts: bool) -> None:
         """A step is done: count it, write it down, show it."""

@@ -1,0 +1,52 @@
+"""A model that brings misfortune to its process, as the file MISFORTUNE in the folder of the test says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from tests.train.plans import LLAMA
+from torch import nn
+
+from trainwright.runtime.model import build_model
+
+
+def model() -> nn.Module:
+    """A tiny Llama; at the ``call``-th forward on ``rank`` the misfortune happens, once."""
+    llama = build_model(LLAMA, 0)
+    calls: list[int] = []
+
+    def count(_module: nn.Module, _args: Any) -> None:
+        calls.append(1)
+        plan = Path(os.environ["MISFORTUNE"])
+        if not plan.exists() or not dist.is_initialized():
+            return
+        what = json.loads(plan.read_text())
+        if len(calls) == what["call"] and dist.get_rank() == what["rank"]:
+            plan.unlink()
+            happen(what["kind"])
+
+    llama.register_forward_pre_hook(count)
+    return llama
+
+
+def happen(kind: str) -> None:
+    if kind == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif kind == "hang":
+        time.sleep(3600)
+    elif kind == "exit":
+        os._exit(0)
+    elif kind == "raise":
+        raise RuntimeError("the sky fell")
+    elif kind == "kill launcher":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+    else:
+        os.kill(os.getppid(), getattr(signal, kind))
+        time.sleep(0.5)

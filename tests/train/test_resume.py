@@ -1,0 +1,213 @@
+"""Killed for real at every step and at every moment of a save, and started again: the bits of a run left alone."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import resource
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.train.plans import tiny_job, tiny_plan
+
+from trainwright.errors import CheckpointError, InterruptedRunError, PreemptedError, TrainwrightError
+from trainwright.jobs.job import Stopping
+from trainwright.jobs.strategy import Strategy
+from trainwright.records.run import read_run
+from trainwright.records.step import StepRecord, read_steps
+from trainwright.train.run import Event, run_plan
+
+GPT2_WITH_DROPOUT = {
+    "model_type": "gpt2", "vocab_size": 256, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 32,
+    "bos_token_id": 0, "eos_token_id": 0,
+}  # fmt: skip
+
+
+def in_child(action: Callable[[], object]) -> int:
+    """Do it in a forked process; its exit code, negative when a signal ended it."""
+    process = multiprocessing.get_context("fork").Process(target=action)
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def at_step(step: int, action: Callable[[], object]) -> Callable[[Event], None]:
+    def watch(event: Event) -> None:
+        if isinstance(event, StepRecord) and event.step == step:
+            action()
+
+    return watch
+
+
+def kill_myself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def digest(folder: Path) -> str:
+    return hashlib.sha256((folder / "model" / "model.safetensors").read_bytes()).hexdigest()
+
+
+def last_checkpoint(folder: Path) -> Path:
+    return sorted((folder / "checkpoints").glob("step_*"))[-1]
+
+
+def outcome(folder: Path) -> tuple[str, list[float], str]:
+    """What must not differ: weights, losses, and the last checkpoint with optimizer and random state."""
+    kept = hashlib.sha256((last_checkpoint(folder) / "rank_0.safetensors").read_bytes()).hexdigest()
+    return digest(folder), [step.loss for step in read_steps(folder)], kept
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tiny_plan(tmp_path_factory.mktemp("alone"), model=GPT2_WITH_DROPOUT)
+    run_plan(folder)
+    return outcome(folder)
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_killed_at_a_step(tmp_path: Path, undisturbed: Any, step: int) -> None:
+    folder = tiny_plan(tmp_path, model=GPT2_WITH_DROPOUT)
+    assert in_child(lambda: run_plan(folder, progress=at_step(step, kill_myself))) == -signal.SIGKILL
+    assert run_plan(folder).resumed_from == (None if step < 2 else step // 2 * 2)
+    assert outcome(folder) == undisturbed
+
+
+@pytest.mark.parametrize("moment", range(5))
+def test_killed_while_saving(tmp_path: Path, undisturbed: Any, moment: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first save flushes the tensors, the manifest, its folder and the one around; then comes the second save."""
+    folder = tiny_plan(tmp_path, model=GPT2_WITH_DROPOUT)
+    flush = os.fsync
+
+    def killing() -> None:
+        flushed: list[int] = []
+
+        def count(descriptor: int) -> None:
+            if "checkpoints" in os.readlink(f"/proc/self/fd/{descriptor}"):
+                flushed.append(descriptor)
+                if len(flushed) > moment:
+                    kill_myself()
+            flush(descriptor)
+
+        os.fsync = count
+        run_plan(folder)
+
+    assert in_child(killing) == -signal.SIGKILL
+    assert run_plan(folder).resumed_from == (None if moment < 3 else 2)
+    assert not list((folder / "checkpoints").glob("*.part"))
+    assert outcome(folder) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "status"),
+    [(signal.SIGINT, InterruptedRunError, "interrupted"), (signal.SIGTERM, PreemptedError, "preempted")],
+)
+def test_asked_to_stop(
+    tmp_path: Path, undisturbed: Any, number: int, kind: type[TrainwrightError], status: str
+) -> None:
+    folder = tiny_plan(tmp_path, model=GPT2_WITH_DROPOUT)
+    with pytest.raises(kind, match="stopped after step 4 of 6 and saved\nhint: run the same command again"):
+        run_plan(folder, progress=at_step(3, lambda: os.kill(os.getpid(), number)))
+    assert read_run(folder).status == status
+    assert run_plan(folder).resumed_from == 4
+    assert outcome(folder) == undisturbed
+
+
+def damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    if how == "missing":
+        path.unlink()
+    elif how == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "zeroed":
+        path.write_bytes(bytes(len(content)))
+    else:
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :])
+
+
+@pytest.mark.parametrize("how", ["missing", "truncated", "empty", "zeroed", "flipped"])
+@pytest.mark.parametrize("file", ["rank_0.safetensors", "manifest.json"])
+def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(
+    tmp_path: Path, undisturbed: Any, how: str, file: str
+) -> None:
+    folder = tiny_plan(tmp_path, model=GPT2_WITH_DROPOUT)
+    with pytest.raises(InterruptedRunError):
+        run_plan(folder, progress=at_step(4, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    damage(folder / "checkpoints" / "step_00000005" / file, how)
+    record = run_plan(folder)
+    assert record.resumed_from == 4
+    assert "the checkpoint of step 5 is damaged" in record.notes[0]
+    assert "going on from step 4 instead" in record.notes[0]
+    assert outcome(folder) == undisturbed
+
+
+def test_with_every_checkpoint_damaged_the_run_says_so(tmp_path: Path) -> None:
+    folder = tiny_plan(tmp_path)
+    with pytest.raises(InterruptedRunError):
+        run_plan(folder, progress=at_step(4, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    for manifest in (folder / "checkpoints").glob("*/manifest.json"):
+        damage(manifest, "flipped")
+    with pytest.raises(CheckpointError, match=r"no usable checkpoint in .*step 5 is damaged .*step 4 is damaged"):
+        run_plan(folder)
+
+
+def test_a_disk_that_is_full_while_saving(tmp_path: Path, undisturbed: Any) -> None:
+    folder = tiny_plan(tmp_path, model=GPT2_WITH_DROPOUT)
+
+    def with_little_room() -> None:
+        limit = at_step(2, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY)))
+        with pytest.raises(
+            CheckpointError, match=r"cannot save a checkpoint in .*: .*\nhint: .*step 2 is intact; make room"
+        ):
+            run_plan(folder, progress=limit)
+
+    assert in_child(with_little_room) == 0
+    assert [p.name for p in (folder / "checkpoints").iterdir()] == ["step_00000002"]
+    assert run_plan(folder).resumed_from == 2
+    assert outcome(folder) == undisturbed
+
+
+def test_old_checkpoints_are_dropped(tmp_path: Path) -> None:
+    folder = tiny_plan(tmp_path, job=tiny_job(checkpoint_every=1, keep_checkpoints=3, stopping=Stopping(steps=5)))
+    run_plan(folder)
+    assert [p.name for p in sorted((folder / "checkpoints").iterdir())] == [f"step_0000000{n}" for n in (3, 4, 5)]
+
+
+@pytest.mark.distributed
+@pytest.mark.slow
+def test_two_processes_killed_stopped_and_resumed_on_another_mesh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker dies by SIGKILL: the run names it; started again it ends with the bits of one left alone.
+
+    What SIGTERM stopped goes on as one process, with the same losses to rounding.
+    """
+    monkeypatch.setenv("MISFORTUNE", str(tmp_path / "misfortune"))
+    doomed = {"function": "tests.train.doomed:model"}
+    dp2 = Strategy(dp=2, micro_batch=4, precision="fp32")
+    alone = tiny_plan(tmp_path / "alone", strategy=dp2, model=doomed)
+    run_plan(alone)
+    folder = tiny_plan(tmp_path / "killed", strategy=dp2, model=doomed)
+    foresee(tmp_path, "kill", call=4)
+    with pytest.raises(TrainwrightError, match="process 1 of 2 was killed by SIGKILL at step 3"):
+        run_plan(folder)
+    assert run_plan(folder).resumed_from == 2
+    assert outcome(folder) == outcome(alone)
+    tp2 = tiny_plan(tmp_path / "tp2", strategy=Strategy(tp=2, micro_batch=8, precision="fp32"), model=doomed)
+    foresee(tmp_path, "SIGTERM", call=4)
+    with pytest.raises(PreemptedError, match="stopped after step 4 of 6"):
+        run_plan(tp2)
+    tiny_plan(tp2)
+    assert run_plan(tp2).resumed_from == 4
+    losses = [step.loss for step in read_steps(alone)]
+    assert [step.loss for step in read_steps(tp2)] == pytest.approx(losses, rel=1e-5)
+
+
+def foresee(folder: Path, kind: str, call: int, rank: int = 1) -> None:
+    (folder / "misfortune").write_text(json.dumps({"kind": kind, "call": call, "rank": rank}))
