@@ -13,7 +13,7 @@ A100 = Device(
     memory_bytes_per_s=1.94e12,
     flop_per_s={"fp32": 19.5e12, "tf32": 156e12, "bf16": 312e12, "fp16": 312e12},
     efficiency=Efficiency(
-        matmul={"bf16": MatmulCurve(best=0.85, half_k=128, tile_m=128, tile_n=128, n_units=108)},
+        matmul={"bf16": MatmulCurve(best=0.85, half_k=128, tiles="tensor", n_units=108)},
         attention_forward=Saturation(best=0.6, half=5e8),
         attention_backward=Saturation(best=0.5, half=1e9),
         stream=Saturation(best=0.9, half=2e6),

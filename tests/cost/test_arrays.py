@@ -29,7 +29,7 @@ GPU = Device(
     launch_s=4e-6,
     source="test",
     efficiency=Efficiency(
-        matmul={"bf16": MatmulCurve(best=0.9, half_k=200.0, tile_m=128, tile_n=128, n_units=108)},
+        matmul={"bf16": MatmulCurve(best=0.9, half_k=200.0, half_side=20, tiles="tensor", n_units=108)},
         attention_forward=Saturation(best=0.6, half=1e9),
         attention_backward=Saturation(best=0.5, half=1e9),
         stream=Saturation(best=0.9, half=1e6),

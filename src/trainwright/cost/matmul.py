@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from trainwright.cost.pointwise import stream_s
+from trainwright.cost.pointwise import stream_bytes_per_s
 from trainwright.errors import unknown_name
-from trainwright.hardware.device import DTYPE_BYTES, Device, MatmulCurve
+from trainwright.hardware.device import DTYPE_BYTES, TILES, Device, MatmulCurve
 from trainwright.units import Number
 
 Entry = TypeVar("Entry")
@@ -66,32 +66,49 @@ class Product:
 def matmul_s(product: Product, dtype: str, device: Device) -> Number:
     """Seconds of one product, on the device alone (the host's dispatch is counted by the step).
 
-    t = max(flop / (peak share(m, n, k)), bytes / bandwidth, launch)
+    t = launch + max(tiles' waves, traffic * bytes / bandwidth); a CPU has no launch.
 
     Ignores operand layout and what a cache keeps from the op before.
-    Source: roofline, Williams et al., CACM 52(4), 2009; waves, NeuSight, ASPLOS 2025.
+    Source: roofline, Williams et al., CACM 52(4), 2009; tiles and waves, NeuSight, arXiv:2407.13853, section 4.
     """
-    peak = peak_flop_per_s(device, dtype)
-    arithmetic_s = product.flop / (peak * matmul_share(product, curve(device.efficiency.matmul, dtype)))
-    return np.maximum(arithmetic_s, stream_s(product.elements * DTYPE_BYTES[dtype], device))
+    shape = curve(device.efficiency.matmul, dtype)
+    n_units = device.n_units if device.kind == "gpu" and device.n_units else shape.n_units
+    tiles_s = product.flop / (peak_flop_per_s(device, dtype) * matmul_share(product, shape, n_units))
+    bytes_s = shape.traffic * product.elements * DTYPE_BYTES[dtype] / stream_bytes_per_s(device, product.elements * 2.0)
+    launch_s = 0.0 if device.kind == "cpu" else device.launch_s
+    seconds: Number = launch_s + np.maximum(tiles_s, bytes_s)
+    return seconds
 
 
-def matmul_share(product: Product, shape: MatmulCurve) -> Number:
-    """Share of the peak rate that a product of this shape reaches.
+def matmul_share(product: Product, shape: MatmulCurve, n_units: float) -> Number:
+    """Share of the peak rate that a product of this shape reaches, memory aside: that of its fastest tile.
 
-    best * m/(m + half_m) * n/(n + half_n) * k/(k + half_k) * filled tiles * filled waves
+    One tile of a x b on one of u units takes 2 a b (k + half_k) u / (peak best side/(side + half_side)) seconds, with
+    side = a b/(a + b); t tiles take w = wave ceil(t/u) + (1 - wave) max(t/u, 1) times that.
 
-    >>> float(matmul_share(Product(m=128.0, n=128.0, k=512.0), MatmulCurve(best=0.9, half_k=512.0)))
+    >>> square = Product(m=128.0, n=128.0, k=512.0)
+    >>> float(matmul_share(square, MatmulCurve(best=0.9, half_k=512.0), 1))
     0.45
+    >>> curve = MatmulCurve(best=0.9, tiles="tensor", batched_tile=128, wave=1.0)
+    >>> float(matmul_share(Product(m=128.0, n=128.0, k=512.0, count=5.0), curve, 4))  # two waves for five tiles on four
+    0.5625
     """
-    saturation = (
-        product.m / (product.m + shape.half_m) * product.n / (product.n + shape.half_n) * product.k
-    ) / (product.k + shape.half_k)  # fmt: skip
-    rows, columns = np.ceil(product.m / shape.tile_m), np.ceil(product.n / shape.tile_n)
-    in_tiles = product.m * product.n / (rows * shape.tile_m * columns * shape.tile_n)
-    waves = rows * columns * product.count / shape.n_units
-    filled: Number = shape.best * saturation * in_tiles * waves / np.ceil(waves)
-    return filled
+    share = _tiled_share(product, shape, n_units, TILES[shape.tiles])
+    if shape.batched_tile is not None:
+        fixed = _tiled_share(product, shape, n_units, ((shape.batched_tile, shape.batched_tile),))
+        share = np.where(np.asarray(product.count) > 1, fixed, share)
+    return share * product.m / (product.m + shape.half_m) * product.n / (product.n + shape.half_n)
+
+
+def _tiled_share(product: Product, shape: MatmulCurve, n_units: float, tiles: tuple[tuple[int, int], ...]) -> Number:
+    sizes = np.array(tiles, dtype=float)
+    rows, columns = (sizes[:, i].reshape(-1, *(1,) * np.ndim(product.flop)) for i in (0, 1))
+    side = rows * columns / (rows + columns)
+    load = np.ceil(product.m / rows) * np.ceil(product.n / columns) * product.count / n_units
+    waves = shape.wave * np.ceil(load) + (1.0 - shape.wave) * np.maximum(load, 1.0)
+    useful = product.m * product.n * product.count / (rows * columns * n_units * waves)
+    best: Number = np.max(useful * side / (side + shape.half_side), axis=0)
+    return shape.best * best * product.k / (product.k + shape.half_k)
 
 
 def peak_flop_per_s(device: Device, dtype: str) -> float:

@@ -9,11 +9,17 @@ from trainwright.units import Number
 
 
 def stream_s(
-    touched_bytes: Number, device: Device, *, transcendental: Number = 0.0, working_set_bytes: Number | None = None
+    touched_bytes: Number,
+    device: Device,
+    *,
+    transcendental: Number = 0.0,
+    working_set_bytes: Number | None = None,
+    is_reduction: bool = False,
 ) -> Number:
     """Seconds of one kernel that reads and writes ``touched_bytes`` and evaluates exp, tanh, ... so often.
 
-    t = max(bytes / (bandwidth share(bytes)), transcendental / rate, launch)
+    t = max(bytes / (bandwidth share(bytes)), transcendental / rate, launch); ``is_reduction`` for norms and softmax,
+    which reduce each row before they write it and reach less of the bandwidth.
 
     ``working_set_bytes`` (default: what is touched) decides which level of a CPU's caches serves it. On a GPU a
     kernel takes at least ``launch_s``; on a CPU dispatch adds to the work, so the step counts it, not this.
@@ -28,7 +34,7 @@ def stream_s(
     """
     working_set = np.maximum(touched_bytes if working_set_bytes is None else working_set_bytes, 1.0)
     rate = stream_bytes_per_s(device, working_set)
-    work_s = touched_bytes / rate
+    work_s = touched_bytes / (rate * device.efficiency.reduction if is_reduction else rate)
     if device.efficiency.transcendental_per_s is not None:
         work_s = np.maximum(work_s, transcendental / device.efficiency.transcendental_per_s)
     return work_s if device.kind == "cpu" else np.maximum(work_s, device.launch_s)

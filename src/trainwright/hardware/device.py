@@ -35,21 +35,36 @@ class Saturation:
         return self.best * size / (size + self.half)
 
 
+TILES: Mapping[str, tuple[tuple[int, int], ...]] = {
+    "none": ((1, 1),),
+    "vector": ((128, 128), (128, 64), (64, 128), (64, 64), (128, 32), (32, 128), (32, 32)),
+    "tensor": ((256, 128), (128, 256), (128, 128), (128, 64), (64, 128), (64, 64), (64, 32), (32, 64), (32, 32)),
+}
+"""Tiles of the output that one unit computes, rows by columns, as cuBLAS and CUTLASS kernels are named: of plain
+cores ("vector"), of matrix units ("tensor"), or no tiles at all."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatmulCurve:
-    """What share of the peak a product (m, k) x (k, n) reaches.
+    """What share of the peak a product (m, k) x (k, n) reaches; cost/matmul.py evaluates it.
 
-    share = best * m/(m + half_m) * n/(n + half_n) * k/(k + half_k), then divided by what padding to
-    whole tiles and whole waves of tiles over the units costs (``tile_m`` x ``tile_n`` on ``n_units``).
-    ``half`` 0 and tile 1 switch a factor off. See cost/matmul.py, which evaluates it.
+    The output is cut into tiles, of the ``tiles`` that which is fastest (``batched_tile`` squared where a library uses
+    one tile for all batched products), and units work through them in waves. ``best``: share of the peak inside a
+    large tile; a tile of a x b reaches a b/(a + b) / (a b/(a + b) + half_side) of it, since smaller ones load more for
+    each FLOP; ``half_k``: length of k that filling and draining a tile costs; ``wave``: how much of the last wave's
+    idle units counts (0: work flows on, 1: all wait); ``n_units``, where the device does not say. ``traffic``: bytes
+    moved over those of each operand once. ``half_m`` and ``half_n`` saturate in rows and columns (CPUs).
     """
 
     best: float
     half_m: float = 0.0
     half_n: float = 0.0
     half_k: float = 0.0
-    tile_m: int = 1
-    tile_n: int = 1
+    half_side: float = 0.0
+    wave: float = 1.0
+    traffic: float = 1.0
+    tiles: Literal["none", "vector", "tensor"] = "none"
+    batched_tile: int | None = None
     n_units: int = 1
     source: str = ""
 
@@ -74,7 +89,8 @@ class Efficiency:
     """What shares of its datasheet a device really reaches, by kind of work.
 
     ``matmul``: by dtype. ``attention``: share of the matmul peak in a fused attention kernel, over FLOP,
-    forward and backward. ``stream``: share of the memory bandwidth, over bytes touched.
+    forward and backward. ``stream``: share of the memory bandwidth, over bytes touched; ``reduction``: what of it
+    kernels reach that reduce rows first (norms, softmax).
     ``transcendental_per_s``: exp, tanh, erf and the like, elements per second (None: free behind memory).
     ``stream_points``: (working set in bytes, bytes per second) as measured, caches included; goes before ``stream``.
     ``attention_curves``: by dtype, as measured; goes before ``attention_forward`` and ``attention_backward``.
@@ -84,6 +100,7 @@ class Efficiency:
     attention_forward: Saturation
     attention_backward: Saturation
     stream: Saturation
+    reduction: float = 1.0
     transcendental_per_s: float | None = None
     stream_points: tuple[tuple[float, float], ...] = ()
     attention_curves: Mapping[str, AttentionCurve] = field(default_factory=dict)

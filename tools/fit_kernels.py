@@ -1,0 +1,391 @@
+"""Fit what share of its datasheet each device reaches, from published single-op measurements.
+
+    python -m tools.fit_kernels            rebuild src/trainwright/hardware/data/efficiency.toml
+    python -m tools.fit_kernels --check    leave one device out at a time; write the tables into docs/accuracy.md
+
+What is fitted: the shape of the matmul curve (half_k, half_side, wave, traffic) once for plain cores and once for
+matrix units; one ``best`` for each device and kind of unit; the streaming and reducing shares of each device; the
+attention shares. A source's own overhead per op (one number a source) is fitted beside them and stays here: it is the
+harness's, not the device's. Devices without measurements keep tools/efficiency_quoted.toml, with the shared shapes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from tools.measured_ops import Array, Samples, samples
+
+from trainwright.cost.matmul import Product, matmul_s
+from trainwright.cost.pointwise import stream_s
+from trainwright.hardware.catalogue import device
+from trainwright.hardware.device import Device, MatmulCurve, Saturation
+
+ROOT = Path(__file__).resolve().parents[1]
+QUOTED, MADE = ROOT / "tools/efficiency_quoted.toml", ROOT / "src/trainwright/hardware/data/efficiency.toml"
+ACCURACY = ROOT / "docs/accuracy.md"
+BATCHED_TILE = {"Ampere-GA100": 128}
+"""Architectures whose library multiplies all batches of fp32 with one tile (kernel names in the NeuSight table)."""
+STREAM_OVERHEAD_S = {"neusight-vector": 1.5e-5}
+"""What a source's timing adds to each op (NeuSight's events bracket the launch as well)."""
+STREAM_HALF_BYTES = 2e6
+GRID = np.linspace(0.3, 1.4, 56)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What devices of one kind of unit share."""
+
+    half_k: float
+    half_side: float
+    wave: float
+    traffic: float
+    overhead_s: Mapping[str, float]
+
+
+def unit(group: Samples) -> str:
+    """Plain cores multiply fp32, matrix units the rest."""
+    return "vector" if group.dtype == "fp32" else "tensor"
+
+
+def errors(group: Samples, made: Device) -> Array:
+    """log(predicted / measured) of each sample."""
+    sizes = group.sizes.T
+    if group.kind == "matmul":
+        product = Product(m=sizes[0], n=sizes[1], k=sizes[2], count=sizes[3])
+        seconds = matmul_s(product, group.dtype, made)
+    elif group.kind in ("stream", "reduction"):
+        seconds = stream_s(sizes[0], made, is_reduction=group.kind == "reduction")
+        seconds = seconds + STREAM_OVERHEAD_S.get(group.source, 0.0)
+    else:
+        share = getattr(made.efficiency, group.kind).share(sizes[0])
+        seconds = made.launch_s + sizes[0] / (made.flop_per_s[group.dtype] * share)
+    found: Array = np.log(np.asarray(seconds) / group.seconds)
+    return found
+
+
+def loss(found: Array) -> float:
+    """Mean absolute error of the logarithm, each sample counting for one at most."""
+    return float(np.minimum(np.abs(found), 1.0).mean())
+
+
+def weighed(group: Samples, made: Device) -> float:
+    """The loss of a group, weighed by how many samples it has."""
+    return loss(errors(group, made)) * float(len(group.seconds))
+
+
+def with_curve(group: Samples, best: float, shape: Shape) -> Device:
+    """The device with this curve for the group's dtype and its source's overhead."""
+    base = device(group.device)
+    tile = BATCHED_TILE.get(base.architecture) if unit(group) == "vector" else None
+    curve = MatmulCurve(
+        best=best,
+        half_k=shape.half_k,
+        half_side=shape.half_side,
+        wave=shape.wave,
+        traffic=shape.traffic,
+        tiles="vector" if unit(group) == "vector" else "tensor",
+        batched_tile=tile,
+        n_units=base.n_units or 132,
+    )
+    efficiency = replace(base.efficiency, matmul={group.dtype: curve})
+    return replace(base, efficiency=efficiency, launch_s=shape.overhead_s.get(group.source, 4e-6))
+
+
+def fit_bests(groups: Sequence[Samples], shape: Shape) -> dict[str, float]:
+    """The share of the peak of each device, given the shape."""
+    bests = {}
+    for name in sorted({group.device for group in groups}):
+        mine = [group for group in groups if group.device == name]
+        losses = [sum(weighed(group, with_curve(group, best, shape)) for group in mine) for best in GRID]
+        bests[name] = round(float(GRID[int(np.argmin(losses))]), 2)
+    return bests
+
+
+def fit_matmuls(groups: Sequence[Samples], rounds: int = 2) -> tuple[Shape, dict[str, float]]:
+    """Shape and bests by turns: a grid for each best, Nelder-Mead for what is shared."""
+    sources = sorted({group.source for group in groups})
+
+    def shape_of(point: Array) -> Shape:
+        overheads = np.exp(np.clip(point[4:], np.log(1e-6), np.log(6e-5)))
+        return Shape(
+            half_k=float(np.clip(np.exp(point[0]), 1.0, 600.0)),
+            half_side=float(np.clip(np.exp(point[1]), 0.1, 100.0)),
+            wave=float(np.clip(point[2], 0.0, 1.0)),
+            traffic=float(np.clip(point[3], 1.0, 2.0)),
+            overhead_s=dict(zip(sources, overheads.tolist(), strict=True)),
+        )
+
+    point = np.array([np.log(60.0), np.log(16.0), 0.3, 1.2, *[np.log(1e-5)] * len(sources)])
+    bests: dict[str, float] = {}
+    for _ in range(rounds):
+        bests = fit_bests(groups, shape_of(point))
+
+        def total(at: Array, bests: dict[str, float] = bests) -> float:
+            return float(np.mean([loss(errors(g, with_curve(g, bests[g.device], shape_of(at)))) for g in groups]))
+
+        steps = np.diag([0.5, 0.5, -0.2, 0.2, *[0.4] * len(sources)])
+        start = np.vstack([point, point + steps])
+        point = minimize(total, point, method="Nelder-Mead", options={"maxfev": 300, "initial_simplex": start}).x
+    shape = shape_of(point)
+    return shape, fit_bests(groups, shape)
+
+
+def fit_saturation(group: Samples) -> Saturation:
+    """best and half of an attention share."""
+
+    def total(point: Array) -> float:
+        share = Saturation(best=float(point[0]), half=float(np.exp(point[1])))
+        return loss(errors(group, changed(group.device, **{group.kind: share})))
+
+    half = np.log(np.median(group.sizes[:, 0]) / 10.0)
+    start = np.array([[0.8, half], [1.0, half], [0.8, half + 2.0]])
+    point = minimize(total, start[0], method="Nelder-Mead", options={"maxfev": 300, "initial_simplex": start}).x
+    return Saturation(best=round(float(point[0]), 3), half=float(f"{np.exp(point[1]):.2g}"))
+
+
+def changed(name: str, **parts: Any) -> Device:
+    """A catalogue device with other efficiencies."""
+    base = device(name)
+    return replace(base, efficiency=replace(base.efficiency, **parts))
+
+
+def fit_streams(groups: Iterable[Samples]) -> dict[str, dict[str, Any]]:
+    """Streaming and reducing shares of each device, and its attention shares."""
+    made: dict[str, dict[str, Any]] = {}
+    for group in sorted(groups, key=lambda g: g.kind != "stream"):
+        mine = made.setdefault(group.device, {})
+        if group.kind in ("stream", "reduction"):
+            known = {"stream": mine["stream"]} if group.kind == "reduction" and "stream" in mine else {}
+            tried: list[Any] = [float(share) for share in GRID]
+            if group.kind == "stream":
+                tried = [Saturation(best=share, half=STREAM_HALF_BYTES) for share in tried]
+            losses = [loss(errors(group, changed(group.device, **known, **{group.kind: share}))) for share in tried]
+            mine[group.kind] = tried[int(np.argmin(losses))]
+        else:
+            mine[group.kind] = fit_saturation(group)
+    return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """Everything fitted: shapes and bests by kind of unit, and the other shares by device."""
+
+    shapes: Mapping[str, Shape]
+    bests: Mapping[str, Mapping[str, float]]
+    knees: Mapping[str, float]
+    streams: Mapping[str, Mapping[str, Any]]
+
+
+def fit(groups: Sequence[Samples]) -> Fit:
+    """The whole fit of these samples."""
+    by_unit = {kind: [g for g in groups if g.kind == "matmul" and unit(g) == kind] for kind in ("vector", "tensor")}
+    found = {kind: fit_matmuls(mine) for kind, mine in by_unit.items()}
+    return Fit(
+        shapes={kind: shape for kind, (shape, _) in found.items()},
+        bests={kind: bests for kind, (_, bests) in found.items()},
+        knees={kind: fit_knee(bests, kind) for kind, (_, bests) in found.items()},
+        streams=fit_streams(g for g in groups if g.kind != "matmul"),
+    )
+
+
+def power_ratio(name: str, kind: str) -> float:
+    """Watts for each TFLOP/s of the datasheet, a FLOP's energy taken to halve every 3.5 years (2018 = 1).
+
+    Parts with little power for their peak (T4, P4, MI100) cannot hold their clock in large products.
+    """
+    made = device(name)
+    peak = made.flop_per_s.get("fp32" if kind == "vector" else "bf16") or made.flop_per_s.get("fp16", 0.0)
+    if kind == "vector" and made.architecture.startswith("CDNA"):
+        peak = made.vector_flop_per_s.get("fp32", peak / 2.0) * 2.0
+    if not made.power_w or not peak or made.year is None:
+        return float("inf")
+    return float(made.power_w / (peak / 1e12) * 2.0 ** ((made.year - 2018) / 3.5))
+
+
+def limited(name: str, kind: str, knee: float) -> float:
+    """Share of its best that a device's power lets it hold: 1 above the knee."""
+    return min(1.0, power_ratio(name, kind) / knee)
+
+
+def fit_knee(bests: Mapping[str, float], kind: str) -> float:
+    """The knee that makes the devices' bests, freed from it, most alike."""
+    knees = np.geomspace(0.3, 30.0, 60)
+
+    def spread(knee: float) -> float:
+        free = np.log([best / limited(name, kind, knee) for name, best in bests.items()])
+        return float(np.abs(free - np.median(free)).mean())
+
+    return float(knees[int(np.argmin([spread(knee) for knee in knees]))])
+
+
+def best_of_relatives(name: str, kind: str, made: Fit) -> float:
+    """The median best of the same architecture (or of all), each freed from its own power limit, held to this one's."""
+    knee = made.knees[kind]
+    free = ((other, best / limited(other, kind, knee)) for other, best in made.bests[kind].items())
+    return round(median_of(free, name) * limited(name, kind, knee), 2)
+
+
+def median_of(values: Iterable[tuple[str, float]], name: str) -> float:
+    """The median over devices of the same architecture, or over all of them."""
+    known = list(values)
+    mine = device(name).architecture
+    same = [value for other, value in known if device(other).architecture == mine]
+    return float(np.median(same or [value for _, value in known]))
+
+
+def predicted(group: Samples, made: Fit) -> Array:
+    """Errors with the device's own constants where the fit has them, else its relatives' medians."""
+    if group.kind == "matmul":
+        best = made.bests[unit(group)].get(group.device) or best_of_relatives(group.device, unit(group), made)
+        return errors(group, with_curve(group, best, made.shapes[unit(group)]))
+    own = dict(made.streams.get(group.device, {}))
+    for part in {"stream", group.kind} - set(own):
+        known = [(name, parts[part]) for name, parts in made.streams.items() if part in parts]
+        if part == "reduction":
+            own[part] = median_of(known, group.device)
+        elif known:
+            best = median_of(((name, share.best) for name, share in known), group.device)
+            half = median_of(((name, share.half) for name, share in known), group.device)
+            own[part] = Saturation(best=best, half=half)
+    return errors(group, changed(group.device, **own))
+
+
+def table(groups: Sequence[Samples], fits: Callable[[Samples], Fit]) -> list[str]:
+    """Lines of a Markdown table: error of each group, and the medians."""
+    heads = ("device", "dtype", "source", "op", "samples", "median error", "within 20 %")
+    lines = [f"| {' | '.join(heads)} |", "|---|---|---|---|---:|---:|---:|"]
+    medians, every = [], []
+    for group in groups:
+        off = np.abs(np.expm1(predicted(group, fits(group))))
+        medians.append(float(np.median(off)))
+        every.append(off)
+        cells = (group.device, group.dtype, group.source, group.kind.replace("_", " "), str(len(off)))
+        lines.append(f"| {' | '.join(cells)} | {np.median(off):.1%} | {np.mean(off < 0.2):.0%} |")
+    together = np.concatenate(every)
+    middle = f"{np.median(together):.1%}, of groups {np.median(medians):.1%}"
+    return [*lines, f"| all | | | | {len(together)} | {middle} | {np.mean(together < 0.2):.0%} |"]
+
+
+def check(groups: Sequence[Samples], everything: Fit) -> list[str]:
+    """The section of docs/accuracy.md: each device left out, and all fitted."""
+    without: dict[str, Fit] = {}
+
+    def left_out(group: Samples) -> Fit:
+        if group.device not in without:
+            without[group.device] = fit([other for other in groups if other.device != group.device])
+        return without[group.device]
+
+    blind, fitted = table(groups, left_out), table(groups, lambda _: everything)
+    return [
+        "Each device's constants from other devices only (same architecture first, then all), its datasheet beside:",
+        "",
+        *blind,
+        "",
+        f"With the device's own constants: {fitted[-1].split('|')[6].strip()}.",
+    ]
+
+
+def curves(entry: Mapping[str, Any], made: Fit) -> dict[str, dict[str, Any]]:
+    """Curves of a GPU by dtype: fitted where measured, else from its best published matmul.
+
+    A published best is of a large product in large tiles, so the share inside a tile is (side + half_side) / side
+    higher. A dtype without a measurement of its own keeps its quote's ratio to the one fitted.
+    """
+    name, quotes = entry["device"], entry["matmul"]
+    found = {}
+    for dtype, quote in quotes.items():
+        kind = "vector" if dtype in ("fp32", "fp64") else "tensor"
+        side = 64.0 if kind == "vector" else 256.0 * 128.0 / 384.0
+        measured = quotes.get("fp32" if kind == "vector" else "bf16", quotes.get("fp16", quote))["best"]
+        inside = quote["best"] * (side + made.shapes[kind].half_side) / side
+        best = made.bests[kind][name] * quote["best"] / measured if name in made.bests[kind] else inside
+        found[dtype] = {"shape": kind, "best": round(min(best, 1.3), 3)}
+        if kind == "vector" and device(name).architecture in BATCHED_TILE:
+            found[dtype]["batched_tile"] = BATCHED_TILE[device(name).architecture]
+    return found
+
+
+def entries(made: Fit, groups: Sequence[Samples]) -> list[dict[str, Any]]:
+    """Every table of efficiency.toml: the quoted ones and those of measured devices without a quote."""
+    quoted: list[dict[str, Any]] = tomllib.loads(QUOTED.read_text())["efficiency"]
+    by_architecture = {arch: entry for entry in quoted for arch in entry.get("architectures", ())}
+    named = {entry["device"] for entry in quoted}
+    for name in sorted({group.device for group in groups} - named):
+        like = by_architecture[device(name).architecture]
+        keep = {key: value for key, value in like.items() if key not in ("architectures", "kinds")}
+        quoted.append(keep | {"device": name, "source": f"attention as {like['device']}"})
+    out = []
+    for entry in quoted:
+        name = entry["device"]
+        table_of = dict(entry)
+        if device(name).kind == "gpu" and "Apple" not in name:
+            table_of["matmul"] = curves(entry, made)
+        for part, share in made.streams.get(name, {}).items():
+            table_of[part] = share if isinstance(share, float) else {"best": share.best, "half": share.half}
+        rows = [f"{g.source} {g.kind}" for g in groups if g.device == name]
+        fitted = f"fitted to {', '.join(sorted(set(rows)))} (tools/fit_kernels.py, 2026-11); else " if rows else ""
+        table_of["source"] = fitted + entry["source"]
+        out.append(table_of)
+    return out
+
+
+def write(made: Fit, groups: Sequence[Samples]) -> None:
+    """efficiency.toml, as text."""
+    lines = [
+        "# What share of its datasheet a device reaches. Generated by tools/fit_kernels.py: do not edit.",
+        "# Constants nobody measured come from tools/efficiency_quoted.toml. Read by hardware/efficiency.py.",
+        "# architectures, kinds: this table also stands for their devices that have none of their own.",
+        "# matmul: hardware/device.py, MatmulCurve; shapes are shared by all GPUs.",
+        "",
+    ]
+    for kind, shape in made.shapes.items():
+        values = {"half_k": shape.half_k, "half_side": shape.half_side, "wave": shape.wave, "traffic": shape.traffic}
+        lines += [f"[shapes.{kind}]", f'tiles = "{kind}"', "n_units = 132"]
+        lines += [*(f"{key} = {value:.3g}" for key, value in values.items()), ""]
+    for entry in entries(made, groups):
+        lines.append("[[efficiency]]")
+        lines += [f"{key} = {toml(value)}" for key, value in entry.items() if key != "matmul"]
+        lines += [f"matmul.{dtype} = {toml(curve)}" for dtype, curve in entry["matmul"].items()]
+        lines.append("")
+    MADE.write_text("\n".join(lines))
+
+
+def toml(value: Any) -> str:
+    """One value as TOML."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(toml(inner) for inner in value) + "]"
+    return f'"{value}"' if isinstance(value, str) else f"{value:.4g}" if isinstance(value, float) else repr(value)
+
+
+def replace_section(text: str, name: str, lines: Sequence[str]) -> str:
+    """The page with what stands between the marks of a generated section replaced."""
+    begin, end = f"<!-- {name}: generated -->", f"<!-- {name}: end -->"
+    head, rest = text.split(begin)
+    return head + begin + "\n" + "\n".join(lines) + "\n" + end + rest.split(end)[1]
+
+
+def main() -> None:
+    """Fit and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="leave one device out at a time")
+    groups = samples(300)
+    made = fit(groups)
+    if parser.parse_args().check:
+        lines = check(groups, made)
+        print("\n".join(lines))
+        ACCURACY.write_text(replace_section(ACCURACY.read_text(), "single ops", lines))
+    else:
+        write(made, groups)
+
+
+if __name__ == "__main__":
+    main()
