@@ -64,13 +64,13 @@ class TrainingProgress:
         if self._task is None:
             self._bar.start()
             self._task = self._bar.add_task("training", total=self._n_steps, figures="")
-        self._bar.update(self._task, completed=step.step, figures=self._figures(step))
+        self._bar.update(self._task, completed=step.step + 1, figures=self._figures(step))
         if not self._console.is_terminal and time.monotonic() - self._last_line > PLAIN_EVERY_S:
             self._last_line = time.monotonic()
             click.echo(self._figures(step), err=True)
 
     def _figures(self, step: StepRecord) -> str:
         seconds = sum(s.seconds for s in self._recent) / len(self._recent)
-        done = f"step {step.step}" + (f"/{self._n_steps}" if self._n_steps else "")
-        left = f", {format_seconds((self._n_steps - step.step) * seconds)} left" if self._n_steps else ""
+        done = f"step {step.step + 1}" + (f"/{self._n_steps}" if self._n_steps else "")
+        left = f", {format_seconds((self._n_steps - step.step - 1) * seconds)} left" if self._n_steps else ""
         return f"{done}, loss {step.loss:.3f}, {step.tokens / seconds:,.0f} tokens/s{left}"

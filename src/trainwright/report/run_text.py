@@ -16,6 +16,8 @@ def written(line: Line, value: float | None) -> str:
     """A figure in its unit, or a dash when nobody knows it."""
     if value is None:
         return "-"
+    if value == 0:
+        return "0"
     if line.unit == "bytes":
         return format_bytes(value)
     return format_seconds(value) if line.unit == "seconds" else f"{value:,.0f}"
@@ -23,7 +25,7 @@ def written(line: Line, value: float | None) -> str:
 
 def written_range(line: Line) -> str:
     """The predicted figure with its interval."""
-    if line.low is None or line.high is None:
+    if line.low is None or line.high is None or line.low == line.high:
         return written(line, line.predicted)
     return f"{written(line, line.predicted)}  ({written(line, line.low)} - {written(line, line.high)})"
 
