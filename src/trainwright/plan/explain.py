@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from trainwright.plan.chance import beats
@@ -60,15 +60,28 @@ class Explanation:
 def explain(result: SearchResult, task: Task, facts: Facts) -> Explanation:
     """Explain the winner of a search that found one."""
     best, *others = result.ranking
+    alone = explain_choice(best, task, facts, result.aim.headroom_share)
+    if not others:
+        return alone
     wins = [beats(best.step_s, other.step_s) for other in others]
-    return Explanation(
-        limits=limits_text(best),
-        memory=memory_text(best),
-        runner_up=_runner_up(best, others[0], wins[0]) if others else "",
+    return replace(
+        alone,
+        runner_up=_runner_up(best, others[0], wins[0]),
         ties=sum(chance < SURE for chance in wins),
-        wins_probability=wins[0] if wins else None,
-        fits_probability=best.fit_probability,
-        directions=tuple(directions(best, task, facts, result.aim.headroom_share)),
+        wins_probability=wins[0],
+    )
+
+
+def explain_choice(choice: Choice, task: Task, facts: Facts, headroom_share: float) -> Explanation:
+    """Explain one strategy on its own, as one made by hand."""
+    return Explanation(
+        limits=limits_text(choice),
+        memory=memory_text(choice),
+        runner_up="",
+        ties=0,
+        wins_probability=None,
+        fits_probability=choice.fit_probability,
+        directions=tuple(directions(choice, task, facts, headroom_share)),
     )
 
 

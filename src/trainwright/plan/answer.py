@@ -1,0 +1,148 @@
+"""The whole answer to "how should I train this": search, explanation, remedies where nothing fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from trainwright.cost.stack import stack
+from trainwright.errors import DoesNotFitError, InvalidInputError
+from trainwright.hardware.cluster import Cluster
+from trainwright.jobs.strategy import Strategy
+from trainwright.plan.aim import Aim
+from trainwright.plan.choice import Choice, describe
+from trainwright.plan.costed import Task
+from trainwright.plan.explain import Explanation, explain, explain_choice, too_large_text
+from trainwright.plan.facts import Facts, gather_facts
+from trainwright.plan.legal import refusals_of
+from trainwright.plan.pins import Pin
+from trainwright.plan.price import price
+from trainwright.plan.remedy import Remedy, remedies
+from trainwright.plan.search import SearchResult, search
+from trainwright.plan.subject import Subject
+from trainwright.units import format_bytes, format_dollars, format_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A subject, the clusters it may run on, the software, an aim and the user's pins."""
+
+    subject: Subject
+    clusters: tuple[Cluster, ...]
+    stack: str
+    aim: Aim = field(default_factory=Aim)
+    pins: tuple[Pin, ...] = ()
+
+    @property
+    def task(self) -> Task:
+        """What the cost functions need of it."""
+        return Task(model=self.subject.model, workload=self.subject.job.workload, stack=stack(self.stack))
+
+    def facts(self, cluster: Cluster) -> Facts:
+        """What the rules need of it on one of its clusters."""
+        across = self.aim.tp_across_nodes
+        return gather_facts(self.subject.model, self.subject.job.workload, cluster, tp_across_nodes=across)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A question with its best choice, why, and what else there is."""
+
+    question: Question
+    result: SearchResult
+    explanation: Explanation
+
+    @property
+    def best(self) -> Choice:
+        """The winner."""
+        return self.result.ranking[0]
+
+
+def answer(question: Question) -> Answer:
+    """Search and explain; a subject that brings its strategy is checked and priced instead.
+
+    Raises DoesNotFitError where nothing keeps the limits, with the nearest things that would, and InvalidInputError
+    where nothing is legal.
+    """
+    if question.subject.strategy is not None:
+        return check(question, question.subject.strategy)
+    result = search(
+        question.subject.model,
+        question.subject.job.workload,
+        question.clusters,
+        question.task.stack,
+        question.aim,
+        question.pins,
+    )
+    if result.best is None:
+        raise nothing_fits(question, result)
+    facts = question.facts(result.best.cluster)
+    return Answer(question=question, result=result, explanation=explain(result, question.task, facts))
+
+
+def check(question: Question, strategy: Strategy) -> Answer:
+    """A strategy made by hand: refused with every reason, or priced and explained like a found one."""
+    cluster = question.clusters[0]
+    facts = question.facts(cluster)
+    refused = refusals_of(strategy, facts)
+    if refused:
+        reasons = "\n  ".join(r.message + (f"; {r.advice}" if r.advice else "") for r in refused)
+        raise InvalidInputError(f"the strategy {describe(strategy)} cannot be:\n  {reasons}", hint=refused[0].advice)
+    choice = price(question.task, cluster, strategy)
+    room = choice.capacity_bytes * (1.0 - question.aim.headroom_share)
+    if choice.occupied_bytes > room:
+        text = too_large_text(choice, question.task, facts, room)
+        raise DoesNotFitError(f"{describe(strategy)} does not fit: {text}", hint="edit the plan, or search again")
+    result = SearchResult(
+        aim=question.aim, ranking=(choice,), front=(choice,), nearest=(), n_costed=1, n_timed=1, seconds=0.0
+    )
+    explanation = explain_choice(choice, question.task, facts, question.aim.headroom_share)
+    return Answer(question=question, result=result, explanation=explanation)
+
+
+def nothing_fits(question: Question, result: SearchResult) -> DoesNotFitError:
+    """The error when no candidate keeps the limits: what comes nearest, and what would do, ordered by cost."""
+    nearest, n_steps = result.nearest[0], result.aim.n_steps
+    if result.n_timed:
+        offers = [f"{describe(c.strategy)} on {c.cluster.name}: {_offer(c, n_steps)}" for c in result.nearest[:3]]
+        return DoesNotFitError(
+            f"none of {result.n_timed:,} strategies that fit keeps {_limits(result.aim)}; the closest offers are\n  "
+            + "\n  ".join(offers),
+            hint="raise the limit to one of these, or allow more or other devices (--on any)",
+        )
+    free = nearest.capacity_bytes * (1.0 - result.aim.headroom_share)
+    over = format_bytes(nearest.occupied_bytes - free)
+    found = remedies(question.task, nearest.cluster, result.aim)
+    told = "".join(f"\n  {remedy_text(remedy, n_steps)}" for remedy in found)
+    return DoesNotFitError(
+        f"none of {result.n_costed:,} strategies fits: the least, {describe(nearest.strategy)}, needs "
+        f"{format_bytes(nearest.occupied_bytes)} on a device of {format_bytes(nearest.capacity_bytes)}, {over} over"
+        + (f"; what would fit, cheapest first:{told}" if told else ""),
+        hint=f"plan for {found[0].what}" if found else "a smaller model, sequence or precision",
+    )
+
+
+def remedy_text(remedy: Remedy, n_steps: float | None) -> str:
+    """One way out, with what it costs."""
+    return f"{remedy.what}: {describe(remedy.choice.strategy)}, {_offer(remedy.choice, n_steps)}"
+
+
+def _offer(choice: Choice, n_steps: float | None) -> str:
+    """Time and money, of the whole job where its steps are known."""
+    times, each = (n_steps, "") if n_steps else (1.0, " a step")
+    money = "" if choice.dollars_per_step is None else f" and {format_dollars(choice.dollars_per_step * times)}"
+    return f"{format_seconds(choice.step_s * times)}{money}{each}"
+
+
+def _limits(aim: Aim) -> str:
+    limits = []
+    if aim.deadline_s is not None:
+        limits.append(f"the deadline of {format_seconds(aim.deadline_s)}")
+    if aim.budget_dollars is not None:
+        limits.append(f"the budget of {format_dollars(aim.budget_dollars)}")
+    return " and ".join(limits) or "the limits"
+
+
+def unpriced(clusters: Iterable[Cluster]) -> tuple[str, ...]:
+    """Names of the clusters for which nobody named a price."""
+    return tuple(c.name for c in clusters if any(group.dollars_per_device_hour is None for group in c.groups))

@@ -1,0 +1,106 @@
+"""What a plan is asked for: a job file, the name of a model, a Hugging Face folder, or a plan made before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from trainwright.errors import InvalidInputError
+from trainwright.jobs.job import Job, ModelChoice, OptimizerName, Stopping, TextData
+from trainwright.jobs.model import config_of_job, spec_of_job
+from trainwright.jobs.parse import load_job
+from trainwright.jobs.store import job_from_dict
+from trainwright.jobs.strategy import Strategy
+from trainwright.models.spec import ModelSpec
+from trainwright.records.plan import PlanRecord, read_plan
+
+USUAL_TOKENS = 2**20
+"""Tokens of a step where nobody gives a batch: a million, as GPT-3's small models and LLaMA's early steps have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the command line adds to a model, or changes in a job; None: as the job says, or the usual."""
+
+    batch: int | None = None
+    seq: int | None = None
+    steps: int | None = None
+    tokens: float | None = None
+    optimizer: OptimizerName | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A job with its model priced; ``strategy`` and ``cluster`` where a plan made before gives them.
+
+    ``notes``: what was assumed, for people.
+    """
+
+    job: Job
+    model: ModelSpec
+    strategy: Strategy | None = None
+    cluster: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_steps(self) -> float | None:
+        """Optimizer steps of the whole job; None where it stops when it stops improving."""
+        if self.job.stopping.steps is not None:
+            return float(self.job.stopping.steps)
+        tokens = self.job.stopping.tokens
+        return None if tokens is None else tokens / (self.job.global_batch * self.job.seq)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The Hugging Face config that a run builds."""
+        return config_of_job(self.job)
+
+
+def read_subject(text: str, asked: Asked) -> Subject:
+    """The subject that a word on the command line names.
+
+    Raises InvalidInputError for what is neither a file nor a known model.
+    """
+    path = Path(text)
+    if path.suffix == ".toml":
+        job = load_job(path)
+    elif path.suffix == ".json" and path.name != "config.json" or (path / "plan.json").exists():
+        return _of_plan(read_plan(path), asked)
+    else:
+        folder = path if path.exists() else None
+        model = ModelChoice(huggingface=folder) if folder else ModelChoice(preset=text)
+        stopping = Stopping(steps=asked.steps, tokens=asked.tokens)
+        data = TextData(builtin="python-reference")
+        job = Job(name=path.name, model=model, data=data, global_batch=0, seq=0, stopping=stopping)
+    return _complete(job, asked)
+
+
+def _of_plan(plan: PlanRecord, asked: Asked) -> Subject:
+    subject = _complete(job_from_dict(plan.job), asked)
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in plan.chosen.strategy.items()}
+    return replace(subject, strategy=Strategy(**fields), cluster=str(plan.cluster["name"]))
+
+
+def _complete(job: Job, asked: Asked) -> Subject:
+    """The job with what the command line adds, and the usual where nothing is said."""
+    notes = []
+    model = spec_of_job(replace(job, seq=job.seq or 1))
+    seq = asked.seq or job.seq
+    if not seq:
+        seq = min(model.max_seq, 8192)
+        notes.append(f"sequences of {seq} tokens (--seq)")
+    batch = asked.batch or job.global_batch
+    if not batch:
+        batch = max(1, USUAL_TOKENS // seq)
+        notes.append(f"a global batch of {batch} sequences, a million tokens (--batch)")
+    if seq > model.max_seq:
+        notes.append(f"{seq} tokens are more than the {model.max_seq} that {model.name} was made for")
+    stopping = job.stopping
+    if asked.steps is not None or asked.tokens is not None:
+        stopping = Stopping(steps=asked.steps, tokens=asked.tokens)
+    optimizer = replace(job.optimizer, name=asked.optimizer) if asked.optimizer else job.optimizer
+    whole = replace(job, global_batch=batch, seq=seq, stopping=stopping, optimizer=optimizer)
+    if batch < 1 or seq < 1:
+        raise InvalidInputError(f"a batch of {batch} sequences of {seq} tokens is none", hint="give whole numbers above 0")
+    return Subject(job=whole, model=model, notes=tuple(notes))
