@@ -5,17 +5,22 @@ One file for what belongs together; heavy rooms are imported inside the function
 
 from trainwright.api.catalogue import hardware
 from trainwright.api.deploying import DeployOptions, deploy
+from trainwright.api.planning import PlanOptions, plan, plan_file, write_answer
 from trainwright.api.training import PrepareOptions, expected_steps, machine, plan_here, prepare, report, run
 
 __all__ = [
     "DeployOptions",
+    "PlanOptions",
     "PrepareOptions",
     "deploy",
     "expected_steps",
     "hardware",
     "machine",
+    "plan",
+    "plan_file",
     "plan_here",
     "prepare",
     "report",
     "run",
+    "write_answer",
 ]

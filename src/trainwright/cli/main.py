@@ -13,6 +13,7 @@ from trainwright.errors import TrainwrightError
 
 COMMANDS = {
     "hardware": "Devices, links and prices: list, filter, compare, with rooflines",
+    "plan": "Every way to split a job over a cluster, searched, priced and explained",
     "train": "Probe, plan, run and report; without a job, a small example",
     "report": "Measured beside predicted, as text, JSON or a page",
     "deploy": "Files that run a plan under Slurm, Kubernetes, SkyPilot and Docker",

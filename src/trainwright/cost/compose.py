@@ -91,6 +91,7 @@ def compose(parts: Ingredients, scales: Scales = AS_IS) -> Composed:
         "pp_communication": _sends(parts, scales),
         "bubble": np.maximum(np.sum(stage_s * parts.weight, axis=0) - np.max(slowest, axis=0), 0.0) * parts.fill,
         "dispatch": paced(one.dispatch) + parts.step_idle,
+        "offload": parts.step_offload,
     }
     hidden = {f"{axis}_communication": paced(value) for axis, value in one.hidden.items()}
     time["dp_communication"] = time["dp_communication"] + reduce_s

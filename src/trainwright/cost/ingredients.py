@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from trainwright.cost.exchange import Spans, cp_s, data_parallel, ep_s, pp_s, spans, tp_s
+from trainwright.cost.offload import offload_s
 from trainwright.cost.pipeline import fill_share
 from trainwright.cost.setting import Setting
 from trainwright.cost.stages import parts
@@ -31,7 +32,7 @@ class Ingredients:
     gathered for forward (ZeRO-3); ``regather``: again for backward, with gradients scattered; ``step_reduce``,
     ``step_gather``: once a step.
     ``host``: to issue it all; ``send``: one message to the next stage; ``step_update``: the optimizer;
-    ``step_idle``: once a step.
+    ``step_offload``: waiting for the host's memory; ``step_idle``: once a step.
     """
 
     forward: Array
@@ -55,6 +56,7 @@ class Ingredients:
     weight: Array
     send: Array
     step_update: Array
+    step_offload: Array
     step_idle: Array
     n_micro: Array
     pp: Array
@@ -124,10 +126,12 @@ def _exchanged(setting: Setting, where: Spans) -> dict[str, Array]:
 def _once(setting: Setting, where: Spans) -> dict[str, Number]:
     """What does not depend on the stage."""
     rows, stack = setting.table, setting.stack
-    updates = update_s(setting.stages.total("trainable"), rows, setting.how.device, stack)
+    trainable = setting.stages.total("trainable")
+    updates = update_s(trainable, rows, setting.how.device, stack)
     return {
         "send": pp_s(_boundary_bytes(setting), rows, where),
-        "step_update": np.max(updates, axis=0),
+        "step_update": np.max(updates, axis=0) * (rows.strategy.offload == "none"),
+        "step_offload": offload_s(trainable, rows, setting.group, stack),
         "step_idle": stack.step_s,
         "n_micro": rows.n_micro,
         "pp": rows.pp,

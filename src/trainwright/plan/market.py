@@ -16,7 +16,9 @@ USUAL_DEVICES = 64
 ANY = "any"
 
 
-def read_clusters(texts: Iterable[str], max_devices: int | None, own_prices: Iterable[Price] = ()) -> tuple[Cluster, ...]:
+def read_clusters(
+    texts: Iterable[str], max_devices: int | None, own_prices: Iterable[Price] = ()
+) -> tuple[Cluster, ...]:
     """The clusters that texts name; ``any`` stands for all that the market offers.
 
     >>> [cluster.n_devices for cluster in read_clusters(["2 x 8xH100-SXM", "RTX-4090"], None)]

@@ -87,5 +87,6 @@ def _choices(strategy: Strategy, facts: Facts) -> Iterator[Neighbour]:
                 name = f"schedule {schedule.replace('_', '-')}"
                 yield _changed(strategy, "schedule", name, schedule=schedule, virtual_stages=virtual)
     for precision in facts.precisions:
-        if precision in ("bf16", "fp8", "fp32") and precision != strategy.precision:
+        usual = ("bf16", "fp8", "fp32") if facts.is_cpu else ("bf16", "fp8")
+        if precision in usual and precision != strategy.precision:
             yield _changed(strategy, "precision", precision, precision=precision)

@@ -65,7 +65,7 @@ def read_subject(text: str, asked: Asked) -> Subject:
     path = Path(text)
     if path.suffix == ".toml":
         job = load_job(path)
-    elif path.suffix == ".json" and path.name != "config.json" or (path / "plan.json").exists():
+    elif (path.suffix == ".json" and path.name != "config.json") or (path / "plan.json").exists():
         return _of_plan(read_plan(path), asked)
     else:
         folder = path if path.exists() else None
@@ -78,7 +78,8 @@ def read_subject(text: str, asked: Asked) -> Subject:
 
 def _of_plan(plan: PlanRecord, asked: Asked) -> Subject:
     subject = _complete(job_from_dict(plan.job), asked)
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in plan.chosen.strategy.items()}
+    written = plan.chosen.strategy.items()
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in written}
     return replace(subject, strategy=Strategy(**fields), cluster=str(plan.cluster["name"]))
 
 
@@ -102,5 +103,7 @@ def _complete(job: Job, asked: Asked) -> Subject:
     optimizer = replace(job.optimizer, name=asked.optimizer) if asked.optimizer else job.optimizer
     whole = replace(job, global_batch=batch, seq=seq, stopping=stopping, optimizer=optimizer)
     if batch < 1 or seq < 1:
-        raise InvalidInputError(f"a batch of {batch} sequences of {seq} tokens is none", hint="give whole numbers above 0")
+        raise InvalidInputError(
+            f"a batch of {batch} sequences of {seq} tokens is none", hint="give whole numbers above 0"
+        )
     return Subject(job=whole, model=model, notes=tuple(notes))

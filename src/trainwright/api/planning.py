@@ -1,0 +1,144 @@
+"""Plan a job for hardware that is there or could be rented; write the plan, its page, and other software's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainwright.plan.answer import Answer
+    from trainwright.records.plan import PlanRecord
+
+USUAL_STACK = "trainwright"
+HERE = "here"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """What the command line says, as text; None or empty: the job's own, or the usual.
+
+    ``on``: clusters, "any", or "here" for this machine. ``strategy``: one to price instead of a search.
+    """
+
+    on: tuple[str, ...] = ()
+    goal: str = "fastest"
+    stack: str = USUAL_STACK
+    pins: tuple[str, ...] = ()
+    strategy: str | None = None
+    batch: int | None = None
+    seq: int | None = None
+    steps: int | None = None
+    tokens: str | None = None
+    optimizer: str | None = None
+    deadline: str | None = None
+    budget: str | None = None
+    max_devices: int | None = None
+    headroom: float = 0.05
+    top: int = 8
+    prices: Path | None = None
+
+
+def plan(subject: str, options: PlanOptions, tell: Callable[[str], None]) -> Answer:
+    """The best way to train the subject: a job file, a model's name, a Hugging Face folder, or a plan.json to check."""
+    from trainwright.plan.answer import Question, answer
+    from trainwright.plan.pins import parse_pins
+    from trainwright.plan.subject import Asked, read_subject
+    from trainwright.units import parse_count
+
+    asked = Asked(
+        batch=options.batch,
+        seq=options.seq,
+        steps=options.steps,
+        tokens=None if options.tokens is None else parse_count(options.tokens),
+        optimizer=options.optimizer,  # type: ignore[arg-type]  # click lets nothing else through
+    )
+    found = read_subject(subject, asked)
+    for note in found.notes:
+        tell(f"assumed: {note}")
+    return answer(
+        Question(
+            subject=_with_strategy(found, options.strategy),
+            clusters=_clusters(options, found.cluster, tell),
+            stack=options.stack,
+            aim=_aim(options, found.n_steps),
+            pins=parse_pins(text for pin in options.pins for text in pin.split(",") if text.strip()),
+        )
+    )
+
+
+def _with_strategy(subject: Any, text: str | None) -> Any:
+    from dataclasses import replace
+
+    from trainwright.jobs.strategy_text import parse_strategy
+
+    return subject if text is None else replace(subject, strategy=parse_strategy(text))
+
+
+def _aim(options: PlanOptions, n_steps: float | None) -> Any:
+    """The aim; a deadline or a budget needs to know how many steps the job has."""
+    from trainwright.errors import InvalidInputError
+    from trainwright.plan.aim import Aim
+    from trainwright.units import parse_dollars, parse_seconds
+
+    if n_steps is None and (options.deadline or options.budget):
+        raise InvalidInputError(
+            "a deadline or budget needs to know how long the job is", hint="add --tokens or --steps"
+        )
+    return Aim(
+        goal=options.goal,  # type: ignore[arg-type]  # click lets nothing else through
+        n_steps=n_steps,
+        deadline_s=parse_seconds(options.deadline) if options.deadline else None,
+        budget_dollars=parse_dollars(options.budget) if options.budget else None,
+        max_devices=options.max_devices,
+        headroom_share=options.headroom,
+        n_shown=options.top,
+        tp_across_nodes=any("tp=" in pin for pin in options.pins),
+    )
+
+
+def _clusters(options: PlanOptions, planned: str | None, tell: Callable[[str], None]) -> Any:
+    from trainwright.api.training import machine
+    from trainwright.hardware.prices import read_prices
+    from trainwright.plan.market import read_clusters
+
+    texts = options.on or ((planned,) if planned else (HERE,))
+    if HERE in texts:
+        return machine(tell).divisions
+    own = read_prices(options.prices) if options.prices else ()
+    clusters = read_clusters(texts, options.max_devices, own)
+    for note in dict.fromkeys(note for cluster in clusters for note in cluster.notes):
+        tell(f"note: {note}")
+    return clusters
+
+
+def plan_file(answer: Answer) -> PlanRecord:
+    """The answer as the record that `trainwright train` runs and anyone can edit."""
+    from trainwright.jobs.store import job_to_dict
+    from trainwright.plan.record import plan_record
+
+    subject = answer.question.subject
+    why = answer.explanation.sentences
+    return plan_record(answer.result, job_to_dict(subject.job), subject.config, answer.question.stack, why)
+
+
+def write_answer(answer: Answer, output: Path | None, html: Path | None, export: Path | None) -> list[str]:
+    """Write what was asked for: plan.json, the page, other software's settings; a line of talk for each file."""
+    from trainwright.plan.exports import exports
+    from trainwright.records.store import write_record, write_text
+    from trainwright.report.plan_html import plan_html
+
+    told = []
+    if output is not None:
+        write_record(output, "plan", plan_file(answer))
+        told.append(f"plan: {output}")
+    if html is not None:
+        write_text(html, plan_html(answer))
+        told.append(f"page: {html}")
+    if export is not None:
+        export.mkdir(parents=True, exist_ok=True)
+        for one in exports(answer.best.strategy, answer.question.subject.job.workload):
+            write_text(export / one.file_name, one.text)
+            told += [f"{one.software}: {export / one.file_name}", *(f"  {note}" for note in one.notes)]
+    return told
