@@ -67,20 +67,16 @@ def one_f_one_b(n_stages: int, n_micro: int, forward_s: float, backward_s: float
     [('f1', 1.0), ('b1', 2.0), ('f2', 4.0), ('b2', 5.0)]
     """
     done: dict[tuple[str, int, int], float] = {}
-    free = [0.0] * n_stages
+    seconds = {"forward": forward_s, "backward": backward_s}
     queues = [_order(stage, n_stages, n_micro) for stage in range(n_stages)]
+    free = [0.0] * n_stages
     while any(queues):
         for stage, queue in enumerate(queues):
-            while queue:
-                kind, micro = queue[0]
-                ready = _ready(kind, micro, stage, n_stages, done)
-                if ready is None:
-                    break
-                seconds = forward_s if kind == "forward" else backward_s
+            while queue and (ready := _ready(*queue[0], stage, n_stages, done)) is not None:
+                kind, micro = queue.pop(0)
                 start = max(free[stage], ready)
-                done[kind, micro, stage] = free[stage] = start + seconds
-                queue.pop(0)
-                yield Event(stage=stage, kind=kind, label=str(micro + 1), start_s=start, seconds=seconds)
+                done[kind, micro, stage] = free[stage] = start + seconds[kind]
+                yield Event(stage=stage, kind=kind, label=str(micro + 1), start_s=start, seconds=seconds[kind])
 
 
 def _order(stage: int, n_stages: int, n_micro: int) -> list[tuple[str, int]]:
