@@ -3,7 +3,7 @@
 One file for what belongs together; heavy rooms are imported inside the functions, so that this import stays light.
 """
 
-from trainwright.api.catalogue import hardware
+from trainwright.api.catalogue import hardware, models
 from trainwright.api.deploying import DeployOptions, deploy
 from trainwright.api.planning import PlanOptions, plan, plan_file, write_answer
 from trainwright.api.training import PrepareOptions, expected_steps, machine, plan_here, prepare, report, run
@@ -16,6 +16,7 @@ __all__ = [
     "expected_steps",
     "hardware",
     "machine",
+    "models",
     "plan",
     "plan_file",
     "plan_here",

@@ -12,6 +12,7 @@ from trainwright.records.store import write_text
 if TYPE_CHECKING:
     from trainwright.hardware.link import Link
     from trainwright.hardware.metrics import Metrics
+    from trainwright.models.spec import ModelSpec
 
 MOST_ON_A_PAGE = 8
 
@@ -46,3 +47,15 @@ def hardware(
             )
         write_text(page, hardware_html(found))
     return found, links
+
+
+def models(name: str | None = None) -> tuple[ModelSpec, ...]:
+    """The preset of that name, or the model of a Hugging Face config at that path; without a name, all presets."""
+    from trainwright.models import catalogue
+    from trainwright.models.huggingface import spec_from_config
+
+    if name is None:
+        return tuple(catalogue.model(preset) for preset in catalogue.presets())
+    if name not in catalogue.presets() and Path(name).exists():
+        return (spec_from_config(Path(name)),)
+    return (catalogue.model(name),)

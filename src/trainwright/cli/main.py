@@ -13,6 +13,7 @@ from trainwright.errors import TrainwrightError
 
 COMMANDS = {
     "hardware": "Devices, links and prices: list, filter, compare, with rooflines",
+    "models": "Models by name or config: parameters, FLOP, memory a token, ops",
     "plan": "Every way to split a job over a cluster, searched, priced and explained",
     "train": "Probe, plan, run and report; without a job, a small example",
     "report": "Measured beside predicted, as text, JSON or a page",

@@ -25,17 +25,22 @@ def forward_flop(model: ModelSpec, batch: Number, seq: Number, *, causal_half: b
     return sum(flops, start=0.0)
 
 
-def backward_flop(model: ModelSpec, batch: Number, seq: Number, *, causal_half: bool = False) -> Number:
+def backward_flop(
+    model: ModelSpec, batch: Number, seq: Number, *, causal_half: bool = False, flash: bool = True
+) -> Number:
     """FLOP of one backward: two products for each of the forward, one where the input needs no gradient.
 
-    Flash attention's backward does five products for the forward's two (Dao et al., arXiv:2205.14135, Algorithm 4).
+    Flash attention's backward does five products for the forward's two (Dao et al., arXiv:2205.14135, Algorithm 4);
+    attention that kept its scores (``flash`` False) does four.
 
     >>> from trainwright.models.catalogue import model
     >>> round(backward_flop(model("llama-3-8b"), 1, 4096) / 1e12, 2)  # measured by torch: 144.95
     144.95
     """
     blocks = model.blocks
-    flops = (op_backward_flop(op, batch, seq, causal_half) * block.repeats for block in blocks for op in block.ops)
+    flops = (
+        op_backward_flop(op, batch, seq, causal_half, flash) * block.repeats for block in blocks for op in block.ops
+    )
     return sum(flops, start=0.0)
 
 
@@ -70,9 +75,10 @@ def op_causal_share(op: Attention, seq: Number) -> Number:
     return reach - reach * reach / 2 if op.causal else reach
 
 
-def op_backward_flop(op: Op, batch: Number, seq: Number, causal_half: bool = False) -> Number:
+def op_backward_flop(op: Op, batch: Number, seq: Number, causal_half: bool = False, flash: bool = True) -> Number:
     """FLOP of one op's backward."""
     forward = op_forward_flop(op, batch, seq, causal_half)
-    if isinstance(op, Attention):  # q k^T again, and four gradients
-        return forward * (3.0 * op.qk_dim + 2.0 * op.v_dim) / (op.qk_dim + op.v_dim)
+    if isinstance(op, Attention):  # flash: q k^T again, and four gradients
+        again = op.qk_dim / (op.qk_dim + op.v_dim) if flash else 0.0
+        return forward * (2.0 + again)
     return forward * ((0 if op.frozen_input else 1) + (1 if op.trainable else 0))

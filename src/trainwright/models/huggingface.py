@@ -114,10 +114,10 @@ def huggingface_config(shape: Shape) -> dict[str, Any]:
 def _extras(shape: Shape, known: Family) -> dict[str, Any]:
     """What ``Family.read`` reads, written."""
     extras: dict[str, Any] = {}
-    if shape.rotary_dim is not None:
-        extras["rope_parameters"] = {
-            "rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": shape.rotary_dim / shape.dim,
-        }  # fmt: skip
+    if known.name in ("phi", "gpt_neox", "nemotron"):  # whose default is to rotate a part
+        share = (shape.rotary_dim or shape.dim) / shape.dim
+        rope = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": share}
+        extras["rope_parameters"] = rope
     if known.name == "llama4":
         extras["attention_chunk_size"] = shape.window
     elif known.name in ("mistral", "mixtral", "phi3", "gemma2", "gemma3"):

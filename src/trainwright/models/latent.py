@@ -39,6 +39,7 @@ def latent_attention_ops(shape: Shape, kv_rank: int) -> tuple[Op, ...]:
             qk_dim=qk_dim,
             v_dim=v_dim,
             causal=shape.causal,
+            cached=kv_rank + rope,
             saved=(kept(heads * (2 * qk_dim + nope + v_dim), split="heads"), kept(heads, "fp32", "heads")),
             split="heads",
         ),

@@ -34,8 +34,8 @@ def router(hidden: int, n_experts: int, passes: int) -> Matmul:
     return replace(
         product,
         saved=(*product.saved, kept(n_experts + passes + 1, "fp32"), kept(passes, "int64")),
-        n_kernels=5,
-        backward_kernels=10,
+        n_kernels=6,
+        backward_kernels=13,
     )
 
 
@@ -46,7 +46,7 @@ def dispatch(hidden: int, passes: int) -> Pointwise:
         elements=per_token(passes * hidden),
         saved=(kept(2 * passes, "int64"), kept(passes, "compute")),
         n_kernels=7,
-        backward_kernels=4,
+        backward_kernels=5,
         backward_reads=1.0,
     )
 

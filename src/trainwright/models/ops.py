@@ -171,6 +171,21 @@ def rotary(name: str, width: int) -> Pointwise:
     )
 
 
+def partial_rotary(shape: Shape, width: int) -> Pointwise:
+    """Rotates ``rotary_dim`` of each head and puts it back beside the rest, one more copy of q and of k."""
+    share = (shape.rotary_dim or shape.dim) / shape.dim
+    whole = rotary("rotary", width)
+    return replace(
+        whole,
+        n_kernels=whole.n_kernels + 2,
+        backward_kernels=whole.backward_kernels + 4,
+        reads=whole.reads * share + 1.0,
+        writes=whole.writes * share + 1.0,
+        backward_reads=whole.backward_reads * share + 2.0,
+        backward_writes=whole.backward_writes * share + 2.0,
+    )
+
+
 def rotary_tables(dim: int) -> Pointwise:
     """Cosines and sines of every position, made once a forward and kept, shared by all samples and layers."""
     return Pointwise(
@@ -200,9 +215,12 @@ def positions() -> Pointwise:
 def self_attention(shape: Shape, window: int | None = None) -> Attention:
     """Scaled dot-product attention in one flash kernel (Dao, arXiv:2307.08691): keeps q, k, v and log-sum-exp.
 
-    Its output, kept too, is declared by the next matmul, whose input it is.
+    Its output, kept too, is declared by the next matmul, whose input it is. Rotation copies q and k; where one matmul
+    made all three, v then holds on to what it shared with them.
     """
     width = shape.dim * (shape.heads + 2 * shape.n_kv_heads)
+    if shape.fused_qkv and shape.positions == "rotary":
+        width += shape.dim * (shape.heads + shape.n_kv_heads)
     return Attention(
         name="attention",
         n_heads=shape.heads,
@@ -227,7 +245,7 @@ def attention_ops(shape: Shape, window: int | None = None) -> tuple[Op, ...]:
     if shape.qk_norm:
         ops += [head_norm(shape)]
     if shape.positions == "rotary":
-        ops += [rotary("rotary", round((q + kv) * (shape.rotary_dim or shape.dim) / shape.dim))]
+        ops += [partial_rotary(shape, q + kv) if shape.rotary_dim else rotary("rotary", q + kv)]
     ops += [self_attention(shape, window)]
     ops += [linear("attention_out", q, shape.hidden, bias=shape.out_bias, split="row")]
     if shape.dropout:

@@ -17,7 +17,7 @@ Positions = Literal["rotary", "learned", "alibi", "none"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """One transformer. ``None`` means the usual: kv_heads = heads, head_dim = hidden / heads, ffn = 4 hidden.
+    """One transformer. ``None`` means the usual: kv_heads = heads, head_dim = hidden / heads, ffn as ``width`` says.
 
     ``norms``: before each half (``pre``), after each residual add (``post``), one norm feeding both halves
     (``parallel``) or one each (``parallel_two``), or before and after each half (``sandwich``). ``gelu_eager`` is
@@ -106,8 +106,10 @@ class Shape:
 
     @property
     def width(self) -> int:
-        """Width of the MLP."""
-        return 4 * self.hidden if self.ffn is None else self.ffn
+        """Width of the MLP. By default 4 hidden; 8/3 hidden, to a multiple of 16, where gated: as many weights."""
+        if self.ffn is not None:
+            return self.ffn
+        return -(-8 * self.hidden // 48) * 16 if self.gated else 4 * self.hidden
 
     def has_experts(self, index: int) -> bool:
         """Does layer ``index`` (from 0) hold experts?"""
@@ -122,8 +124,8 @@ class Shape:
 def shape_from_table(table: Mapping[str, Any]) -> Shape:
     """The shape a job file or a preset spells out; unknown and missing keys are refused, by name.
 
-    >>> shape_from_table({"layers": 2, "hidden": 64, "heads": 4, "vocabulary": 256}).width
-    256
+    >>> shape_from_table({"layers": 2, "hidden": 192, "heads": 4, "vocabulary": 256}).width
+    512
     """
     known = [field.name for field in fields(Shape)]
     for key in table:

@@ -7,13 +7,15 @@ every method works on floats and NumPy arrays alike.
 A spec says what Hugging Face transformers, eager with SDPA attention, really runs and saves in training. Software
 that fuses more is told apart by the ops' names, which are the same in every family:
 
-    embedding  position_embedding  embedding_norm  embedding_dropout  rotary_tables  patches
+    embedding  segment_embedding  position_embedding  position_add  positions  embedding_scale  embedding_norm
+    embedding_dropout  rotary_tables  patches
     attention_norm  qkv  qk_norm  rotary  attention  attention_out  attention_dropout  attention_residual
-    q_down  q_norm  q_up  kv_down  kv_norm  kv_up                             (latent attention)
-    cross_norm  cross_q  cross_kv  cross_attention  cross_out  cross_residual (encoder-decoder)
+    q_down  q_norm  q_up  kv_down  kv_norm  kv_up  expand                     (latent attention)
+    attention_post_norm  mlp_post_norm                                        (norms on both sides)
     mlp_norm  mlp_in  activation  mlp_out  mlp_dropout  mlp_residual
-    router  dispatch  experts_in  experts_activation  experts_out  combine  shared_in  shared_activation  shared_out
-    final_norm  head  loss
+    router  dispatch  experts_in  experts_activation  experts_out  combine
+    shared_in  shared_activation  shared_out  shared_gate  shared_scale  shared_add
+    transform  transform_activation  final_norm  head  loss
 
 ``qkv`` and ``mlp_in`` are one op each even where the model multiplies two or three weights apart; ``n_kernels`` tells
 how many. A saved tensor is declared once, by the first op that needs it again: a matmul declares its input unless an
@@ -125,7 +127,8 @@ class Attention(Op):
     """softmax(q k^T) v over ``n_heads`` heads. FLOP = 2 * q_len * kv_len * n_heads * (qk_dim + v_dim) a sample.
 
     ``queries`` and ``keys`` are positions per sample as Size with batch 1 (self-attention: PER_TOKEN both);
-    ``window`` limits how far back a query looks; ``causal`` kernels skip half.
+    ``window`` limits how far back a query looks; ``causal`` kernels skip half. ``cached``: elements a token that
+    decoding keeps, where that is not keys and values.
     """
 
     n_heads: int
@@ -136,6 +139,7 @@ class Attention(Op):
     keys: Size = PER_TOKEN
     causal: bool = True
     window: int | None = None
+    cached: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
