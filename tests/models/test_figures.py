@@ -1,6 +1,6 @@
 import pytest
 
-from trainwright.models.catalogue import chosen_shape, model
+from trainwright.models.catalogue import model
 from trainwright.models.figures import figures
 
 
@@ -20,9 +20,3 @@ def test_an_encoder_caches_nothing_and_images_have_no_sequence() -> None:
     assert figures(model("bert-base"), 512).kv_cache_bytes == 0
     one, other = figures(model("vit-b-16"), 1), figures(model("vit-b-16"), 197)
     assert one.forward_flop == other.forward_flop
-
-
-def test_the_data_decide_vocabulary_and_the_longest_sequence() -> None:
-    shape = chosen_shape(preset="gpt2", vocabulary=1000, seq=4096)
-    assert (shape.vocabulary, shape.max_seq) == (1000, 4096)
-    assert chosen_shape(preset="gpt2", seq=128).max_seq == 1024

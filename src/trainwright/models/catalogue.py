@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from trainwright.errors import unknown_name
 from trainwright.models.build import build
 from trainwright.models.families import family
-from trainwright.models.huggingface import shape_from_config
 from trainwright.models.shape import Shape, shape_from_table
 from trainwright.models.spec import ModelSpec
 
@@ -44,33 +41,6 @@ def preset_shape(name: str) -> Shape:
 def shape_of(table: Mapping[str, Any]) -> Shape:
     """A shape from a table of a job file: the style of its ``family`` (llama when not given), then its own keys."""
     return shape_from_table({**family(table.get("family", "llama")).style, **table})
-
-
-def chosen_shape(
-    *,
-    preset: str | None = None,
-    huggingface: Path | None = None,
-    table: Mapping[str, Any] | None = None,
-    vocabulary: int | None = None,
-    seq: int | None = None,
-) -> Shape:
-    """The shape that a job chose, by exactly one of a preset, a config on disk or a table; None stands for absent.
-
-    A table is a Llama-like decoder whose head shares the embedding unless it says otherwise. ``vocabulary`` and
-    ``seq`` are the data's own and replace the model's where given: a new tokenizer needs a new embedding.
-
-    >>> chosen_shape(table={"layers": 4, "hidden": 192, "heads": 6}, vocabulary=1024, seq=256).tied
-    True
-    """
-    if preset is not None:
-        shape = preset_shape(preset)
-    elif huggingface is not None:
-        shape = shape_from_config(huggingface)
-    else:
-        assert table is not None
-        sizes = {} if vocabulary is None else {"vocabulary": vocabulary}
-        shape = shape_of({"tied": True, **sizes, **table})
-    return replace(shape, vocabulary=vocabulary or shape.vocabulary, max_seq=max(seq or 1, shape.max_seq))
 
 
 def model(name: str) -> ModelSpec:
