@@ -15,11 +15,12 @@ FILE_NAME = "run.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Held-out loss (nats per token) and perplexity after ``step`` steps."""
+    """Held-out loss (nats per target) and perplexity after ``step`` steps; the share of right answers for classes."""
 
     step: int
     loss: float
     perplexity: float
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

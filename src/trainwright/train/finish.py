@@ -19,6 +19,7 @@ from trainwright.runtime.place import Place
 from trainwright.runtime.state import whole_weights
 from trainwright.runtime.tensorfile import write_tensors
 from trainwright.train.session import Session
+from trainwright.train.text import TextTask
 
 SAMPLE_TOKENS = 160
 PROMPT_TOKENS = 12
@@ -26,6 +27,7 @@ PROMPT_TOKENS = 12
 
 def finish_model(session: Session) -> dict[str, Any]:
     """Export the model and let it write; returns the RunRecord's fields about them. On the leader only."""
+    assert isinstance(session.task, TextTask)
     config = read_plan(session.folder).model
     model = build_model(config, session.job.seed)
     checkpoint = newest_checkpoint(session.folder / "checkpoints", Place(), session.note)
@@ -38,7 +40,8 @@ def finish_model(session: Session) -> dict[str, Any]:
             f"cannot write the model to {session.folder / 'model'}: {error.strerror}",
             hint="make room, then run the same command again",
         ) from error
-    stream = session.tokens.held_out if len(session.tokens.held_out) else session.tokens.train
+    tokens = session.task.tokens
+    stream = tokens.held_out if len(tokens.held_out) else tokens.train
     prompt = [int(token) for token in stream[:PROMPT_TOKENS]]
     written = write_on(model, prompt, SAMPLE_TOKENS, session.job.seq, session.job.seed)
     tokenizer = load_tokenizer(session.folder / "data")

@@ -49,8 +49,9 @@ def one_step(session: Session) -> StepRecord:
     rate = session.rate
     for group in session.optimizer.param_groups:
         group["lr"] = rate
-    rows = session.batch(session.step)
-    micros = [(micro[:, :-1], micro[:, 1:]) for micro in rows.split(session.micro_batch)]
+    inputs, targets = session.batch(session.step)
+    size = session.micro_batch
+    micros = list(zip(inputs.split(size), targets.split(size), strict=True))
     clock.mark("data")
     loss = sharded.gradients(micros, 1.0 / session.tokens_per_step, session.precision, clock.mark)
     session.beat("waiting for the others to join gradients")
@@ -76,19 +77,22 @@ def one_step(session: Session) -> StepRecord:
 
 @torch.no_grad()
 def evaluate(session: Session) -> Evaluation:
-    """Loss per token and perplexity on the held-out text, shared out among the replicas."""
-    session.beat("checking on the held-out text")
-    model = session.sharded.model
+    """Loss per target on the held-out data, shared out among the replicas; with classes, the share that is right."""
+    session.beat("checking on the held-out data")
+    model, counts_hits = session.sharded.model, session.task.counts_hits
     model.eval()
-    total = torch.zeros(2, dtype=torch.float64)
-    for rows in session.held_out_batches():
+    total = torch.zeros(3, dtype=torch.float64)
+    for inputs, targets in session.held_out_batches():
         with session.precision():
-            total[0] += session.sharded.loss(logits_of(model, rows[:, :-1]), rows[:, 1:]).double()
-        total[1] += rows.shape[0] * (rows.shape[1] - 1)
+            logits = logits_of(model, inputs)
+            total[0] += session.sharded.loss(logits, targets).double()
+        total[1] += targets.numel()
+        total[2] += (logits.argmax(-1) == targets).sum() if counts_hits else 0
     model.train()
     session.sharded.total(total)
-    loss = float(total[0] / total[1])
-    return Evaluation(step=session.step, loss=loss, perplexity=math.exp(min(loss, 700.0)))
+    loss, hits = (float(part / total[1]) for part in (total[0], total[2]))
+    accuracy = hits if counts_hits else None
+    return Evaluation(step=session.step, loss=loss, perplexity=math.exp(min(loss, 700.0)), accuracy=accuracy)
 
 
 def _measured_step(session: Session) -> None:
@@ -104,7 +108,7 @@ def _check_finite(session: Session, loss: float, norm: float) -> None:
     if math.isfinite(loss) and math.isfinite(norm):
         return
     what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient norm is {norm}"
-    seen = ", ".join(session.documents_of(session.step)[:3])
+    seen = ", ".join(session.task.sources(session.step)[:3])
     raise NumericsError(
         f"{what} at step {session.step}, on {session.job.global_batch} sequences from {seen}",
         hint="lower optimizer.learning_rate, or use precision fp32; the last checkpoint is as it was",

@@ -9,13 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trainwright.data.order import Order, held_out_starts, windows
-from trainwright.data.tokens import Tokens
 from trainwright.errors import CheckpointError
 from trainwright.jobs.job import Job
 from trainwright.records.run import Evaluation
@@ -26,6 +23,7 @@ from trainwright.runtime.place import Place
 from trainwright.runtime.shard import Precision, Sharded
 from trainwright.runtime.state import restore, state_pieces
 from trainwright.train.rates import rate_at
+from trainwright.train.task import Rows, Task
 
 Stop = Literal["", "interrupt", "preempt"]
 _STOPS: tuple[Stop, ...] = ("", "interrupt", "preempt")
@@ -40,8 +38,7 @@ class Session:
     place: Place
     sharded: Sharded
     optimizer: Optimizer
-    tokens: Tokens
-    order: Order
+    task: Task
     precision: Precision
     n_steps: int | None
     tell: Callable[..., None]
@@ -61,8 +58,8 @@ class Session:
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens that one optimizer step learns from, over all processes."""
-        return self.job.global_batch * self.job.seq
+        """Tokens (or images) that one optimizer step learns from, over all processes."""
+        return self.task.per_step
 
     @property
     def rate(self) -> float:
@@ -82,8 +79,8 @@ class Session:
 
     @property
     def evaluation_due(self) -> bool:
-        """Whether to check on the held-out text now."""
-        if not len(self.tokens.held_out):
+        """Whether to check on the held-out data now."""
+        if not self.task.has_held_out:
             return False
         every = self.job.evaluate_every or max((self.n_steps or 1000) // 10, 1)
         return self.step % every == 0 or self.step == self.n_steps
@@ -93,23 +90,15 @@ class Session:
         """Whether to save now."""
         return self.step % (self.job.checkpoint_every or max((self.n_steps or 1000) // 5, 1)) == 0
 
-    def batch(self, step: int) -> Tensor:
-        """This replica's rows of the step's global batch, [rows, seq + 1]."""
+    def batch(self, step: int) -> Rows:
+        """This replica's rows of the step's global batch: inputs and targets."""
         mesh = self.sharded.mesh
-        starts = np.array_split(self.order.starts(step), mesh.size("dp"))[mesh.index("dp")]
-        return torch.from_numpy(windows(self.tokens.train, starts, self.order.seq))
+        return self.task.rows(step, mesh.index("dp"), mesh.size("dp"))
 
-    def held_out_batches(self) -> Iterator[Tensor]:
-        """This replica's share of the held-out windows, in micro-batches."""
+    def held_out_batches(self) -> Iterator[Rows]:
+        """This replica's share of the held-out data, in micro-batches."""
         mesh = self.sharded.mesh
-        starts = held_out_starts(len(self.tokens.held_out), self.order.seq)[mesh.index("dp") :: mesh.size("dp")]
-        for begin in range(0, len(starts), self.micro_batch):
-            some = starts[begin : begin + self.micro_batch]
-            yield torch.from_numpy(windows(self.tokens.held_out, some, self.order.seq))
-
-    def documents_of(self, step: int) -> list[str]:
-        """Names of the documents that the step's batch was cut from."""
-        return list(dict.fromkeys(self.tokens.document_at(int(start)) for start in self.order.starts(step)))
+        return self.task.held_out(mesh.index("dp"), mesh.size("dp"), self.micro_batch)
 
     def beat(self, doing: str) -> None:
         """Tell the launcher that this process is alive, where it is and what it does."""
@@ -145,7 +134,7 @@ class Session:
             self.tell("event", record)
 
     def keep_evaluation(self, evaluation: Evaluation) -> None:
-        """A check on the held-out text is done."""
+        """A check on the held-out data is done."""
         self.evaluations.append(evaluation)
         if self.place.leads:
             self.tell("event", evaluation)
@@ -179,26 +168,24 @@ class Session:
     def _state(self) -> dict[str, Any]:
         return {
             "model": _model_name(self.sharded),
-            "seed": self.order.seed,
-            "global_batch": self.order.global_batch,
-            "seq": self.order.seq,
+            **self.task.identity,
             "seconds": self.seconds,
             "losses": self.losses,
-            "evaluations": [[e.step, e.loss] for e in self.evaluations],
+            "evaluations": [[e.step, e.loss, e.accuracy] for e in self.evaluations],
         }
 
     def _take_up(self, state: dict[str, Any], checkpoint: Checkpoint) -> None:
-        for key, now in (("seed", self.order.seed), ("global_batch", self.order.global_batch), ("seq", self.order.seq)):
-            if state[key] != now:
+        for key, now in self.task.identity.items():
+            if state.get(key) != now:
                 raise CheckpointError(
-                    f"{checkpoint.folder} was made with {key} {state[key]}, and the plan says {now}",
+                    f"{checkpoint.folder} was made with {key} {state.get(key)}, and the plan says {now}",
                     hint="run the plan that made it, or choose another folder",
                 )
         self.earlier_seconds = state["seconds"]
         self.losses = dict(state["losses"])
         self.evaluations = [
-            Evaluation(step=step, loss=loss, perplexity=math.exp(min(loss, 700.0)))
-            for step, loss in state["evaluations"]
+            Evaluation(step=step, loss=loss, perplexity=math.exp(min(loss, 700.0)), accuracy=accuracy)
+            for step, loss, accuracy in state["evaluations"]
         ]
 
     @property

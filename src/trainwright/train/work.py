@@ -35,6 +35,7 @@ from trainwright.train.loop import train
 from trainwright.train.measure import median_parts, resident_bytes
 from trainwright.train.optimizer import make_optimizer
 from trainwright.train.session import Session
+from trainwright.train.text import TextTask
 
 
 def work(orders: Orders, telephone: Any) -> RunRecord | None:
@@ -78,8 +79,10 @@ def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..
         place=place,
         sharded=sharded,
         optimizer=make_optimizer(sharded.parameters, job.optimizer),
-        tokens=tokens,
-        order=Order(n_tokens=len(tokens.train), seq=job.seq, global_batch=job.global_batch, seed=job.seed),
+        task=TextTask(
+            tokens=tokens,
+            order=Order(n_tokens=len(tokens.train), seq=job.seq, global_batch=job.global_batch, seed=job.seed),
+        ),
         precision=precision(strategy.precision, plan.device_type),
         n_steps=n_steps_of(job),
         tell=tell,
