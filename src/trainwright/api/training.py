@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainwright.errors import InvalidInputError
+from trainwright.errors import DataError, InvalidInputError
 from trainwright.records.folder import run_folder
 from trainwright.records.plan import FILE_NAME as PLAN_NAME
 from trainwright.records.plan import PlanRecord, read_plan, write_plan
@@ -65,13 +66,23 @@ def _folder_of_job(job: Job, options: PrepareOptions, tell: Tell) -> Path:
         tell(f"going on with {folder}")
         return folder
     try:
+        _read_data(folder, job)  # first: a path that is not there should not cost a probe
         plan = plan_here(job, options, tell)
     except BaseException:
-        folder.rmdir()
+        shutil.rmtree(folder)
         raise
     write_plan(folder, plan)
     tell(f"run folder: {folder}")
     return folder
+
+
+def _read_data(folder: Path, job: Job) -> None:
+    from trainwright.data.tokens import prepare_tokens
+
+    try:
+        prepare_tokens(folder / "data", job.data, job.seq)
+    except OSError as error:
+        raise DataError(f"cannot write {folder / 'data'}: {error.strerror}", hint="make room there") from error
 
 
 def plan_here(job: Job, options: PrepareOptions, tell: Tell) -> PlanRecord:

@@ -82,7 +82,7 @@ def search(
         left_out |= dict.fromkeys(space.left_out)
         all_costed.append(cost_families(task, cluster, space.families, room_bytes(cluster, aim.headroom_share)))
     if not all_costed:
-        raise errors[0]
+        raise _nowhere(errors)
     columns = _Columns.of(all_costed, aim)
     ranking = columns.distinct(columns.score(aim.goal), aim.n_shown)
     nearest = ranking[:0] if ranking.size else columns.distinct(columns.miss(aim), aim.n_shown)
@@ -97,6 +97,14 @@ def search(
         left_out=tuple(left_out),
         empty=tuple(error.message for error in errors),
     )
+
+
+def _nowhere(errors: list[InvalidInputError]) -> InvalidInputError:
+    """One error for every cluster that has no legal strategy."""
+    if len(errors) == 1:
+        return errors[0]
+    each = "\n  ".join(error.message for error in errors)
+    return InvalidInputError(f"none of {len(errors)} clusters has a legal strategy:\n  {each}", hint=errors[-1].hint)
 
 
 def device_counts(facts: Facts, aim: Aim) -> tuple[int, ...]:
