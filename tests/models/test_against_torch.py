@@ -36,6 +36,7 @@ EVERY_FAMILY: dict[str, dict[str, Any]] = {
     "gemma2": {"kv_heads": 2, "head_dim": 24, "window": 4096, "global_every": 2},
     "gemma3": {"kv_heads": 2, "head_dim": 24, "window": 4096, "global_every": 2},
     "phi": {"rotary_dim": 8},
+    "t5": {"gated": False, "activation": "relu", "tied": True, "head_dim": 16},
     "phi3": {},
     "opt": {},
     "bloom": {"ffn": 256, "max_seq": 2048},

@@ -76,12 +76,15 @@ def test_an_unknown_activation_is_refused() -> None:
         ("qwen3_moe", {"mlp_only_layers": [0]}, r"qwen3_moe: mlp_only_layers = \[0\] is not supported"),
         ("falcon", {"alibi": True}, "falcon: alibi or sequential attention"),
         ("mpt", {"attn_config": {"alibi": False}}, "mpt: attention without alibi"),
+        ("t5", {"num_decoder_layers": 3}, "t5: a decoder of 3 layers on an encoder of 2"),
+        ("t5", {"feed_forward_proj": "gated-silu"}, "t5: feed_forward_proj = 'gated-silu'"),
         ("opt", {"word_embed_proj_dim": 32}, r"opt: word_embed_proj_dim = 32 \(not hidden_size\)"),
         ("gpt_neox", {"use_parallel_residual": False}, "gpt_neox: use_parallel_residual = false"),
     ],
 )
 def test_what_is_not_modelled_is_refused(family: str, changes: dict[str, Any], message: str) -> None:
-    sparse = {"experts": 4, "expert_ffn": 32} if "moe" in family else {}
+    sparse: dict[str, Any] = {"experts": 4, "expert_ffn": 32} if "moe" in family else {}
+    sparse |= {"activation": "gelu_eager"} if family == "t5" else {}
     config = huggingface_config(shape_of({"family": family, **SIZES, **sparse}))
     with pytest.raises(InvalidInputError, match=message):
         shape_from_config({**config, **changes})

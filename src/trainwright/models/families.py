@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from trainwright.errors import InvalidInputError, unknown_name
 
-Kind = Literal["decoder", "masked", "vision"]
+Kind = Literal["decoder", "masked", "encoder_decoder", "vision"]
 COMMON: Mapping[str, str] = {
     "layers": "num_hidden_layers", "hidden": "hidden_size", "heads": "num_attention_heads", "vocabulary": "vocab_size",
     "kv_heads": "num_key_value_heads", "head_dim": "head_dim", "ffn": "intermediate_size", "activation": "hidden_act",
@@ -127,6 +127,20 @@ def _llama4(config: Mapping[str, Any]) -> dict[str, Any]:
         "expert_ffn": config["intermediate_size"],
         "qk_norm": "plain" if config.get("use_qk_norm", True) else None,
     }
+
+
+def _t5(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Version 1.0 has a plain ReLU and a tied head, version 1.1 a gated GELU."""
+    layers = config["num_layers"]
+    if config.get("num_decoder_layers") not in (None, layers):
+        raise refuse("t5", f"a decoder of {config['num_decoder_layers']} layers on an encoder of {layers}")
+    kind = config.get("feed_forward_proj", "relu")
+    if kind not in T5_MLPS:
+        raise refuse("t5", f"feed_forward_proj = {kind!r}")
+    return {"gated": kind != "relu", "activation": T5_MLPS[kind]}
+
+
+T5_MLPS = {"relu": "relu", "gated-gelu": "gelu_eager"}
 
 
 def _classes(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -273,6 +287,15 @@ FAMILIES = (
         name="bert", architecture="BertForMaskedLM", model_type="bert", kind="masked",
         style={**_ENCODER, "positions": "learned", "norms": "post", "tied": True},
         keys=_NO_HEADS, dropouts=("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    ),
+    Family(
+        name="t5", architecture="T5ForConditionalGeneration", model_type="t5", kind="encoder_decoder", read=_t5,
+        style={"positions": "relative", "max_seq": 512, "tied": True},  # transformers ties version 1.1 too
+        keys={
+            "layers": "num_layers", "hidden": "d_model", "heads": "num_heads", "head_dim": "d_kv", "ffn": "d_ff",
+            "kv_heads": None, "activation": None, "max_seq": None, "tied": None,
+        },
+        dropouts=("dropout_rate",), fixed={"decoder_start_token_id": 0},
     ),
     Family(
         name="vit", architecture="ViTForImageClassification", model_type="vit", kind="vision", read=_classes,

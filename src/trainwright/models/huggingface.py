@@ -130,6 +130,8 @@ def _extras(shape: Shape, known: Family) -> dict[str, Any]:
     if known.name.startswith("deepseek"):
         extras["n_shared_experts"] = (shape.shared_ffn or 0) // (shape.expert_ffn or 1)
         extras |= {"num_key_value_heads": shape.heads, "q_lora_rank": shape.q_rank}
+    if known.name == "t5":
+        extras["feed_forward_proj"] = "gated-gelu" if shape.gated else "relu"
     if known.name == "falcon":
         extras |= {"new_decoder_architecture": shape.norms == "parallel_two", "num_kv_heads": shape.n_kv_heads}
         extras["multi_query"] = shape.n_kv_heads == 1

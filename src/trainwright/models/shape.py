@@ -12,7 +12,7 @@ Activation = Literal["silu", "gelu", "gelu_tanh", "gelu_eager", "relu", "relu2",
 Norm = Literal["rms", "rms_plus_one", "layer", "layer_plus_one"]
 Norms = Literal["pre", "post", "parallel", "parallel_two", "sandwich"]
 HeadNorm = Literal["weighted", "plain"]
-Positions = Literal["rotary", "learned", "alibi", "none"]
+Positions = Literal["rotary", "learned", "alibi", "relative", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,8 @@ that fuses more is told apart by the ops' names, which are the same in every fam
     embedding_dropout  rotary_tables  patches
     attention_norm  qkv  qk_norm  rotary  attention  attention_out  attention_dropout  attention_residual
     q_down  q_norm  q_up  kv_down  kv_norm  kv_up  expand                     (latent attention)
+    encoder_norm  decoder_embedding  position_bias  decoder_position_bias
+    cross_norm  cross_q  cross_kv  cross_attention  cross_out  cross_residual (encoder-decoder)
     attention_post_norm  mlp_post_norm                                        (norms on both sides)
     mlp_norm  mlp_in  activation  mlp_out  mlp_dropout  mlp_residual
     router  dispatch  experts_in  experts_activation  experts_out  combine
