@@ -39,6 +39,11 @@ class Keeper:
         """Whether each matmul casts what it reads, and keeps the copies."""
         return self.rules.casts == "autocast" and self.parameter_bytes > self.compute_bytes
 
+    @property
+    def keeps_gathered(self) -> bool:
+        """Whether column-divided matmuls keep the sequences they gathered; fused stacks gather them again."""
+        return self.rules.saves == "eager" and self.strategy.sequence_parallel
+
     def elements(self, size: Size) -> Number:
         """Elements of one micro-batch on one context-parallel rank."""
         return size.at(np.asarray(self.strategy.micro_batch, dtype=float), self.seq / self.strategy.cp)
@@ -72,6 +77,9 @@ def kept_bytes(block: Block, keeper: Keeper) -> Number:
 def op_kept_bytes(op: Op, keeper: Keeper) -> Number:
     """Bytes that one op keeps for one micro-batch."""
     total: Number = sum((keeper.saved_bytes(saved) for saved in kept(op, keeper.rules)), start=0.0)
+    if isinstance(op, Matmul) and keeper.keeps_gathered and op.split != "none":
+        whole = sum((keeper.saved_bytes(saved) for saved in op.saved if saved.split == "none"), start=0.0)
+        total = total + whole * (keeper.strategy.tp - 1.0)
     if isinstance(op, Attention) and keeper.rules.attention == "plain":
         total = total + pair_bytes(op, keeper)
     if isinstance(op, Matmul) and keeper.is_cast:
@@ -118,6 +126,20 @@ def boundary_bytes(block: Block, keeper: Keeper) -> Number:
     return keeper.saved_bytes(Saved(elements=block.boundary, dtype="parameter"))
 
 
+def results_bytes(block: Block, keeper: Keeper) -> Number:
+    """What recomputation stores that keeps results of matmuls (``selective_share`` of them) and attention."""
+    total: Number = 0.0
+    for op in block.ops:
+        if isinstance(op, Matmul) and not op.name.startswith("router"):
+            out = keeper.elements(op.rows) * op.n * keeper.compute_bytes
+            ways = keeper.ways("none") if op.split in ("row", "none") else keeper.strategy.tp
+            total = total + keeper.rules.selective_share * out / ways
+        if isinstance(op, Attention):
+            each = op.n_heads * (op.v_dim * keeper.compute_bytes + 4.0)
+            total = total + keeper.elements(op.queries) * each / keeper.strategy.tp
+    return total
+
+
 def backward_need_bytes(op: Op, keeper: Keeper) -> Number:
     """Bytes that an op's backward allocates at its peak: gradients in and out, and a cast weight's gradient.
 
@@ -137,7 +159,9 @@ def backward_need_bytes(op: Op, keeper: Keeper) -> Number:
         return keeper.elements(op.elements) * copies * each / keeper.ways(op.split)
     if isinstance(op, CrossEntropy):
         logits = keeper.elements(op.rows) * op.n_classes / keeper.ways(op.split)
-        return logits * (keeper.rules.loss_bytes - 4.0)
+        rules = keeper.rules
+        divided = rules.loss_bytes if rules.divided_loss_bytes is None else rules.divided_loss_bytes
+        return logits * (np.where(np.asarray(keeper.strategy.tp) > 1, divided, rules.loss_bytes) - 4.0)
     return 0.0
 
 

@@ -8,7 +8,8 @@ straight lines.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
@@ -18,13 +19,14 @@ from trainwright.cost.activations import (
     boundary_bytes,
     op_kept_bytes,
     pair_bytes,
+    results_bytes,
 )
 from trainwright.cost.inflight import Array, Residence, residence
 from trainwright.cost.memory_rules import MemoryRules
 from trainwright.cost.states import StateBytes, Weights, on_device, state_bytes, trained_parameters, weights
 from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
-from trainwright.models.spec import Attention, Block, CrossEntropy, ModelSpec, Op
+from trainwright.models.spec import Attention, Block, CrossEntropy, Lookup, ModelSpec, Op
 from trainwright.units import Number
 
 MEMORY_PARTS = (
@@ -101,6 +103,7 @@ class _Step:
     tied: StateBytes
     fresh: Array
     optimizer_temporary: Number
+    largest_gradient: Number
 
 
 def _step(model: ModelSpec, workload: Workload, strategy: Strategy, rules: MemoryRules) -> _Step:
@@ -119,6 +122,9 @@ def _step(model: ModelSpec, workload: Workload, strategy: Strategy, rules: Memor
         tied=state_bytes(tied, keeper),
         fresh=fresh,
         optimizer_temporary=_optimizer_temporary(model, workload, keeper),
+        largest_gradient=reduce(
+            np.maximum, (_gradient_bytes(op, workload, keeper) for block in model.blocks for op in block.ops)
+        ),
     )
 
 
@@ -129,8 +135,13 @@ def _moments_share(held: list[Weights]) -> float:
 
 
 def _block(block: Block, held: Weights, workload: Workload, keeper: Keeper, fresh: Array) -> BlockMemory:
-    """Walk the block's backward, last op first, for its peak."""
+    """Walk the block's backward, last op first, for its peak.
+
+    Eager sequence parallelism stops at the ends, which see whole sequences.
+    """
     rules, strategy = keeper.rules, keeper.strategy
+    if rules.saves == "eager" and strategy.sequence_parallel and is_end(block):
+        keeper = replace(keeper, strategy=replace(strategy, sequence_parallel=False))
     each = [op_kept_bytes(op, keeper) for op in block.ops]
     kept = live = sum(each, start=np.zeros(()))
     peak: Number = 0.0
@@ -159,17 +170,22 @@ def _block(block: Block, held: Weights, workload: Workload, keeper: Keeper, fres
 
 
 def _stored(block: Block, kept: Number, keeper: Keeper) -> Number:
-    """What is stored until backward: all that is kept, or less where it is recomputed. The head never is."""
-    rules, recompute = keeper.rules, keeper.strategy.recompute
-    if recompute == "none" or any(isinstance(op, CrossEntropy) for op in block.ops) or block.repeats == 1:
+    """What is stored until backward: all that is kept, or less where it is recomputed. The ends never are."""
+    recompute, rules = keeper.strategy.recompute, keeper.rules
+    if recompute == "none" or is_end(block):
         return kept
     if recompute == "full":
         return boundary_bytes(block, keeper)
-    if rules.selective == "share":
-        return kept * rules.selective_share
+    if rules.selective == "results":
+        return boundary_bytes(block, keeper) + results_bytes(block, keeper)
     if rules.attention == "flash":
         return kept
     return kept - sum((pair_bytes(op, keeper) for op in block.ops if isinstance(op, Attention)), start=0.0)
+
+
+def is_end(block: Block) -> bool:
+    """Whether a block is an end of the model: it looks tokens up or computes the loss."""
+    return any(isinstance(op, Lookup | CrossEntropy) for op in block.ops)
 
 
 def _gradient_bytes(op: Op, workload: Workload, keeper: Keeper) -> Number:
@@ -210,8 +226,8 @@ def _fixed(step: _Step) -> dict[str, Number]:
     is_shared = np.asarray(strategy.dp, dtype=float) * strategy.cp > 1
     communication: Number = rules.bucket_share * _sum(step, "gradients") * is_shared
     if strategy.zero_stage >= 3:
-        gathered = np.max([np.ravel(block.state.gathered) for block in step.blocks], axis=0)
-        whole = np.max([np.ravel(block.state.whole_gradients) for block in step.blocks], axis=0)
+        gathered = reduce(np.maximum, (block.state.gathered for block in step.blocks))
+        whole = reduce(np.maximum, (block.state.whole_gradients for block in step.blocks))
         communication = communication + rules.gathered_blocks * gathered + rules.scattered_blocks * whole
     return {
         "parameters": _sum(step, "parameters"),
@@ -219,6 +235,14 @@ def _fixed(step: _Step) -> dict[str, Number]:
         "communication": communication,
         "workspace": rules.workspace_bytes,
     }
+
+
+def _join(step: _Step) -> Number:
+    """The bucket that gradients are joined in after backward, where the stack makes one: at least one parameter's."""
+    everything, strategy = _sum(step, "gradients"), step.keeper.strategy
+    is_shared = np.asarray(strategy.dp, dtype=float) * strategy.cp > 1
+    bucket = np.maximum(step.keeper.rules.join_bytes, step.largest_gradient)
+    return np.minimum(bucket, everything) * np.logical_and(is_shared, step.keeper.rules.join_bytes > 0)
 
 
 def _moments(step: _Step) -> list[dict[str, Array]]:
@@ -244,7 +268,7 @@ def _moments(step: _Step) -> list[dict[str, Array]]:
         made = made + n * block.state.gradients
         alive = alive - n * block.stored
     end = {"activations": alive, "logits": 0.0, "temporary": 2.0 * tied + waiting}
-    update = {"activations": 0.0, "logits": 0.0, "temporary": step.optimizer_temporary}
+    update = {"activations": 0.0, "logits": 0.0, "temporary": np.maximum(step.optimizer_temporary, _join(step))}
     found += [{**fixed, **end, "gradients": everything}, {**fixed, **update, "gradients": everything}]
     widest = np.broadcast_shapes(*(np.shape(value) for moment in found for value in moment.values()))
     return [{part: np.broadcast_to(value, widest) for part, value in moment.items()} for moment in found]

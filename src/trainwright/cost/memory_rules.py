@@ -22,21 +22,24 @@ class MemoryRules:
     it), autocast inside each matmul (which keeps them for backward), or the gather of sharded parameters.
 
     Activations: ``saves`` "eager" keeps what each op of the model names, "fused" what fused kernels keep instead.
-    ``attention`` "plain" adds ``pair_bytes`` for each query-key pair of each head. ``selective`` is what selective
-    recomputation drops: the pairs ("pairs"), or all but ``selective_share`` of what is kept ("share").
+    ``attention`` "plain" adds ``pair_bytes`` for each query-key pair of each head. ``selective``
+    recomputation drops the pairs ("pairs"), or keeps ``selective_share`` of the matmuls' results and attention's
+    ("results").
 
-    Loss: ``loss_bytes`` per logit alive in the backward of log-softmax, what it kept included; ``held_logit_bytes`` of
-    it all through backward.
+    Loss: ``loss_bytes`` per logit alive in the backward of log-softmax, what it kept included (``divided_loss_bytes``
+    where tp divides the vocabulary); ``held_logit_bytes`` of it all through backward.
 
     Gathers: with ZeRO 3, ``gathered_blocks`` blocks of whole parameters are alive at once, and ``scattered_blocks`` of
-    whole gradients, in ``reduce_bytes``. ``bucket_share``: gradient buckets beside the gradients, as a share of them.
+    whole gradients, in ``reduce_bytes``. ``bucket_share``: gradient buckets beside the gradients, as a share of them;
+    ``join_bytes``: one bucket that gradients are joined in after backward.
     ``fresh_gradients``: gradients appear in backward and go after the update; else buffers for them always exist.
 
     Optimizer: ``optimizer_temporary`` copies of one fp32 state live during the update: of all of them ("all",
     foreach), or of the largest parameter ("largest", a loop), or none (fused).
 
     Outside torch's allocator: ``context_bytes`` (CUDA context and libraries), ``communicator_bytes`` for each process
-    group; inside: ``workspace_bytes`` (cuBLAS and the like). ``reserved_factor``: reserved over allocated.
+    group; inside: ``workspace_bytes`` (cuBLAS and the like). ``reserved_factor``: reserved over allocated;
+    ``resident_factor``: on a CPU, growth of the resident set over allocated.
     """
 
     parameter_bytes: float | None = None
@@ -47,20 +50,23 @@ class MemoryRules:
     saves: Literal["eager", "fused"] = "fused"
     attention: Literal["flash", "plain"] = "flash"
     pair_bytes: float = 5.0
-    selective: Literal["pairs", "share"] = "pairs"
+    selective: Literal["pairs", "results"] = "pairs"
     selective_share: float = 0.5
     loss_bytes: float = 12.0
+    divided_loss_bytes: float | None = None
     held_logit_bytes: float = 0.0
     gathered_blocks: float = 2.0
     scattered_blocks: float = 1.0
     reduce_bytes: float = 4.0
     bucket_share: float = 0.0
+    join_bytes: float = 0.0
     fresh_gradients: bool = False
     optimizer_temporary: Literal["none", "largest", "all"] = "none"
     workspace_bytes: float = 0.0
     context_bytes: float = 0.0
     communicator_bytes: float = 0.0
     reserved_factor: float = 1.0
+    resident_factor: float = 1.0
     source: str = ""
 
 
@@ -98,3 +104,12 @@ def occupied_bytes(allocated_bytes: Number, n_communicators: Number, rules: Memo
     """
     outside = rules.context_bytes + n_communicators * rules.communicator_bytes
     return reserved_bytes(allocated_bytes, rules) + outside
+
+
+def resident_bytes(allocated_bytes: Number, imports_bytes: Number, rules: MemoryRules) -> Number:
+    """The most a CPU process is resident: its imports, and the heap, which fragments and holds what was freed.
+
+    >>> resident_bytes(100e6, 380e6, MemoryRules(resident_factor=1.5))
+    530000000.0
+    """
+    return imports_bytes + allocated_bytes * rules.resident_factor

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from trainwright.cost.compose import compose
@@ -41,7 +43,8 @@ def _one_group(model: ModelSpec, workload: Workload, strategy: Strategy, group: 
     rows = asked.table
     composed = compose(ingredients(asked))
     flop, hardware = step_flop(asked)
-    memory, stage_memory = step_memory(model, workload, strategy, memory_rules(stack.name))
+    rules = replace(memory_rules(stack.name), attention=stack.attention)
+    memory, stage_memory = step_memory(model, workload, strategy, rules)
 
     def out(value: Number) -> Number:
         wide = np.broadcast_to(np.asarray(value, dtype=float), (rows.n,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from trainwright.cost.memory_rules import memory_rules, resident_bytes
 from trainwright.cost.stack import stack
 from trainwright.hardware.machine import MachineProfile
 from trainwright.jobs.job import Job
@@ -34,9 +35,8 @@ def plan_here(job: Job, machine: MachineProfile, pins: Iterable[Pin] = ()) -> Pl
         spec_of_job(job), job.workload, machine.divisions, stack(STACK), Aim(n_steps=n_steps(job)), (*limits, *pins)
     )
     record = plan_record(found, job_to_dict(job), config_of_job(job), STACK, why(found))
-    return replace(
-        record, chosen=replace(record.chosen, resident_bytes=machine.resident_bytes + record.chosen.peak_bytes)
-    )
+    resident = resident_bytes(record.chosen.peak_bytes, machine.resident_bytes, memory_rules(STACK))
+    return replace(record, chosen=replace(record.chosen, resident_bytes=float(resident)))
 
 
 def n_steps(job: Job) -> float | None:
