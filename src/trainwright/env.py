@@ -95,19 +95,14 @@ def _integer(name: str, default: int | None = None) -> int:
 
 
 def worker_environment(n_threads: int) -> dict[str, str]:
-    """The environment of a process that computes on this machine: ours, its threads, and a calm allocator.
+    """The environment of a process that computes on this machine: ours, its threads, no network for models.
 
-    glibc hands large freed blocks back to the kernel and faults them in again, page by page, every step: 48,000 faults
-    and 5 % of a step of the built-in example on two cores. Told to keep its pages, it takes about 1,000. The probe and
-    the runtime start their processes with the same settings, so that one measures what the other does.
+    The probe and the runtime start their processes with the same settings, so that one measures what the other does.
     """
     return {
         **os.environ,
         "OMP_NUM_THREADS": str(n_threads),
         "MKL_NUM_THREADS": str(n_threads),
-        "MALLOC_MMAP_MAX_": "0",
-        "MALLOC_TRIM_THRESHOLD_": str(2**40),
-        "MALLOC_TOP_PAD_": str(2**26),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),

@@ -8,7 +8,7 @@ def test_short_work_is_repeated_until_it_is_steady():
     assert timing.n_repeats >= 3
     assert len(calls) > 100  # a call takes well under a microsecond, a reading lasts fifty
     assert 0 < timing.calm_s <= timing.median_s
-    assert clock.spreads == [timing.spread]
+    assert clock.timings == [timing]
 
 
 def test_processes_meet_before_they_measure():
@@ -16,3 +16,19 @@ def test_processes_meet_before_they_measure():
     Clock(meet=lambda: order.append("meet"), budget_s=0.0).time(lambda: order.append("work"))
     assert order[0] == "meet"
     assert order.count("meet") == 1
+
+
+def test_disturbed_readings_do_not_count(monkeypatch):
+    switches = iter([0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2])  # before and after each reading
+
+    class Usage:
+        @property
+        def ru_nivcsw(self):
+            return next(switches)
+
+    monkeypatch.setattr("trainwright.probe.clock.resource.getrusage", lambda _who: Usage())
+    ticks = iter(range(100))
+    monkeypatch.setattr("trainwright.probe.clock.time.perf_counter", lambda: next(ticks))
+    timing = Clock(budget_s=5.0).time(lambda: None)  # every reading lasts a second, and the budget ends after three
+    assert timing.calm_s == 1.0
+    assert (timing.n_repeats, timing.disturbed_share) == (3, 0.4)

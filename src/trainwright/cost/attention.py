@@ -9,7 +9,7 @@ import numpy as np
 
 from trainwright.cost.matmul import Product, matmul_s, peak_flop_per_s
 from trainwright.cost.pointwise import stream_s
-from trainwright.hardware.device import DTYPE_BYTES, Device, Saturation
+from trainwright.hardware.device import DTYPE_BYTES, AttentionCurve, Device, Saturation
 from trainwright.units import Number
 
 Kernel = Literal["fused", "plain"]
@@ -69,11 +69,28 @@ def fused_attention_s(shape: AttentionShape, dtype: str, device: Device, *, back
 
     Source: Dao, "FlashAttention-2", arXiv:2307.08691, section 3 (five products backward, two forward).
     """
+    if dtype in device.efficiency.attention_curves:
+        return measured_attention_s(shape, device.efficiency.attention_curves[dtype], backward=backward)
     share: Saturation = device.efficiency.attention_backward if backward else device.efficiency.attention_forward
     flop = shape.flop * shape.seen_share * (2.5 if backward else 1.0)
     work_s = flop / (peak_flop_per_s(device, dtype) * share.share(flop))
     touched = shape.elements * DTYPE_BYTES[dtype] * (3.0 if backward else 1.0)
     return np.maximum(work_s, stream_s(touched, device))
+
+
+def measured_attention_s(shape: AttentionShape, curve: AttentionCurve, *, backward: bool = False) -> Number:
+    """Seconds of a fused kernel whose rate a probe measured, with the FLOP it really does: see AttentionCurve.
+
+    >>> shape = AttentionShape(batch=1.0, queries=1024.0, keys=1024.0, n_heads=8.0, n_kv_heads=8.0, qk_dim=32, v_dim=32)
+    >>> curve = AttentionCurve(forward_flop_per_s=1e11, backward_flop_per_s=5e10, half_dim=32.0, key_block=512)
+    >>> round(1e3 * measured_attention_s(shape, curve), 2)  # 1.07 GFLOP, 3/4 of it done, at 50 GFLOP/s
+    16.11
+    """
+    seen = np.minimum(1.0, (shape.keys + curve.key_block) / (2.0 * shape.keys)) if shape.causal else 1.0
+    flop = shape.flop * seen
+    best = curve.backward_flop_per_s / 2.5 if backward else curve.forward_flop_per_s
+    seconds: Number = (flop + curve.half_flop) / best * (shape.qk_dim + curve.half_dim) / shape.qk_dim
+    return seconds
 
 
 def plain_attention_s(shape: AttentionShape, dtype: str, device: Device, *, backward: bool = False) -> Number:

@@ -101,9 +101,15 @@ def _compute(setting: Setting) -> dict[str, Array]:
     }
     return {
         **{name: value * stack.compute_scale for name, value in seconds.items()},
-        "host": kernels * stack.kernel_share * stack.dispatch_s + stack.layer_s * held.n_body + stack.micro_batch_s,
+        "host": kernels * stack.kernel_share * dispatch_s(setting) + stack.layer_s * held.n_body + stack.micro_batch_s,
         "layers": np.maximum(held.n_body, 1.0),
     }
+
+
+def dispatch_s(setting: Setting) -> float:
+    """Host seconds to issue one kernel: the stack's, or what a probe measured where the device is its own host."""
+    device = setting.how.device
+    return device.launch_s if device.kind == "cpu" and device.launch_s > 0 else setting.stack.dispatch_s
 
 
 def _exchanged(setting: Setting, where: Spans) -> dict[str, Array]:

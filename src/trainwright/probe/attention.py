@@ -7,9 +7,10 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from trainwright.probe.clock import Clock
 from trainwright.probe.matmul import TORCH_DTYPES
+from trainwright.probe.pool import Pool
 from trainwright.probe.samples import AttentionSample
 
-CPU_SHAPES = ((8, 128, 32), (8, 256, 32), (4, 512, 32), (2, 1024, 32), (4, 256, 64), (2, 512, 64), (2, 256, 128))
+CPU_SHAPES = ((8, 128, 32), (8, 256, 32), (3, 512, 32), (1, 1024, 32), (4, 256, 64), (2, 512, 64), (2, 256, 128))
 GPU_SHAPES = ((64, 512, 64), (64, 1024, 64), (64, 2048, 64), (32, 1024, 128), (32, 4096, 128), (8, 8192, 128))
 """(batch times heads, sequence, head dimension)"""
 
@@ -21,26 +22,28 @@ def measure_attention(clock: Clock, device: str, dtypes: tuple[str, ...]) -> lis
 
 
 def _measure(clock: Clock, device: str, dtype: str, shape: tuple[int, int, int]) -> AttentionSample:
-    """q, k, v as a model hands them over: (batch, seq, heads, dim) seen as (batch, heads, seq, dim)."""
+    """q, k, v as a model hands them over: (1, seq, heads, dim) seen as (1, heads, seq, dim), one after another."""
     n_heads, seq, head_dim = shape
-    q_bhsd, k_bhsd, v_bhsd = (
-        torch.randn(1, seq, n_heads, head_dim, device=device)
-        .to(TORCH_DTYPES[dtype])
-        .transpose(1, 2)
-        .detach()
-        .requires_grad_()
-        for _ in range(3)
-    )
-    out = scaled_dot_product_attention(q_bhsd, k_bhsd, v_bhsd, is_causal=True)
-    gradient = torch.randn_like(out)
+    qkv_3shd = torch.randn(3, seq, n_heads, head_dim, device=device).to(TORCH_DTYPES[dtype])
+    gradient_bhsd = torch.randn(1, n_heads, seq, head_dim, device=device).to(TORCH_DTYPES[dtype])
+
+    def forward(operand_3shd: torch.Tensor) -> torch.Tensor:
+        q_bhsd, k_bhsd, v_bhsd = (part.unsqueeze(0).transpose(1, 2) for part in operand_3shd)
+        return scaled_dot_product_attention(q_bhsd, k_bhsd, v_bhsd, is_causal=True)
+
+    def both(operand_3shd: torch.Tensor) -> torch.Tensor:
+        leaf_3shd = operand_3shd.requires_grad_()
+        (gradient,) = torch.autograd.grad(forward(leaf_3shd), leaf_3shd, gradient_bhsd)
+        return gradient
+
     with torch.no_grad():
-        forward = clock.time(lambda: scaled_dot_product_attention(q_bhsd, k_bhsd, v_bhsd, is_causal=True))
-    backward = clock.time(lambda: torch.autograd.grad(out, (q_bhsd, k_bhsd, v_bhsd), gradient, retain_graph=True))
+        forward_s = clock.time(Pool.of(forward, qkv_3shd, gradient_bhsd.nbytes)).calm_s
+    both_s = clock.time(Pool.of(both, qkv_3shd, qkv_3shd.nbytes)).calm_s
     return AttentionSample(
         dtype=dtype,
         n_heads=n_heads,
         seq=seq,
         head_dim=head_dim,
-        forward_s=forward.calm_s,
-        backward_s=backward.calm_s,
+        forward_s=forward_s,
+        backward_s=max(both_s - forward_s, 0.1 * both_s),
     )

@@ -1,22 +1,29 @@
-"""Time a piece of work until its median is steady, or the time for it is spent."""
+"""Time a piece of work until its median is steady, or the time for it is spent; readings that were disturbed do not
+count.
+"""
 
 from __future__ import annotations
 
+import resource
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+PATIENCE = 5.0
+"""How many times the budget a reading without disturbance is waited for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """Seconds of one call. ``calm_s``: the mean of the fastest fifth, which other work on the machine disturbs least;
-    ``spread``: the median absolute deviation over the median.
+    ``spread``: the median absolute deviation over the median; ``disturbed_share``: of the readings.
     """
 
     calm_s: float
     median_s: float
     spread: float
+    disturbed_share: float
     n_repeats: int
 
 
@@ -27,49 +34,62 @@ def cpu_done() -> None:
 @dataclass(slots=True)
 class Clock:
     """How to time on this device. ``meet`` waits for the other processes, so that all measure at once; ``done`` waits
-    for the device. ``spreads`` collects the spread of everything timed.
+    for the device. ``timings`` keeps everything timed.
     """
 
     meet: Callable[[], None] = cpu_done
     done: Callable[[], None] = cpu_done
     budget_s: float = 0.05
     least_repeats: int = 5
-    spreads: list[float] = field(default_factory=list)
+    timings: list[Timing] = field(default_factory=list)
 
-    def time(self, work: Callable[[], object], *, budget_s: float | None = None) -> Timing:
+    def time(self, work: Callable[[], object]) -> Timing:
         """Warm up once, then repeat until the median is known to 2 % or the budget is spent.
 
-        Short work is repeated inside one reading, so that a reading lasts at least 50 us.
+        Short work is repeated inside one reading, so that a reading lasts at least 50 us. A reading in which the
+        kernel took the processor from this process is disturbed; without three clean ones, PATIENCE budgets are spent.
         """
         self.meet()
-        deadline = time.perf_counter() + (self.budget_s if budget_s is None else budget_s)
-        once_s = self._read(work, 1)
+        start = time.perf_counter()
+        once_s, _ = self._read(work, 1)
         inner = max(1, min(1000, int(50e-6 / max(once_s, 1e-7))))
-        readings: list[float] = []
-        while len(readings) < self.least_repeats or not _is_steady(readings):
-            readings.append(self._read(work, inner) / inner)
-            if len(readings) >= 3 and time.perf_counter() > deadline:
+        clean: list[float] = []
+        disturbed: list[float] = []
+        while len(clean) < self.least_repeats or not _is_steady(clean):
+            seconds, is_clean = self._read(work, inner)
+            (clean if is_clean else disturbed).append(seconds / inner)
+            allowed_s = self.budget_s * (1.0 if len(clean) >= 3 else PATIENCE)
+            if time.perf_counter() - start > allowed_s:
                 break
-        timing = _timing(readings)
-        self.spreads.append(timing.spread)
+        timing = _timing(clean or disturbed, len(disturbed))
+        self.timings.append(timing)
         return timing
 
-    def _read(self, work: Callable[[], object], times: int) -> float:
+    def _read(self, work: Callable[[], object], times: int) -> tuple[float, bool]:
+        """(seconds, whether nothing took the processor away meanwhile)."""
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
         start = time.perf_counter()
         for _ in range(times):
             work()
         self.done()
-        return time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw == before
 
 
-def _timing(readings: list[float]) -> Timing:
+def _timing(readings: list[float], n_disturbed: int) -> Timing:
     median = statistics.median(readings)
     deviation = statistics.median(abs(reading - median) for reading in readings)
     calm = statistics.fmean(sorted(readings)[: (len(readings) + 4) // 5])
-    return Timing(calm_s=calm, median_s=median, spread=deviation / median, n_repeats=len(readings))
+    return Timing(
+        calm_s=calm,
+        median_s=median,
+        spread=deviation / median,
+        disturbed_share=n_disturbed / max(n_disturbed + len(readings), 1),
+        n_repeats=len(readings),
+    )
 
 
 def _is_steady(readings: list[float]) -> bool:
     """Whether the median's own error (1.25 standard deviations over root n) is under 2 %."""
-    timing = _timing(readings)
+    timing = _timing(readings, 0)
     return float(1.25 * 1.48 * timing.spread / len(readings) ** 0.5) < 0.02

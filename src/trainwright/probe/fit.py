@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -68,8 +69,10 @@ def _attention_flop(sample: AttentionSample, key_block: int) -> float:
 
 
 def stream_points(samples: Sequence[StreamSample], call_s: float) -> tuple[tuple[float, float], ...]:
-    """(bytes touched, bytes per second), what a bare call costs taken off."""
-    return tuple((s.touched_bytes, s.touched_bytes / max(s.seconds - call_s, 0.2 * s.seconds)) for s in samples)
+    """(bytes touched, bytes per second), what a bare call costs taken off; each the median of it and its neighbours."""
+    rates = [s.touched_bytes / max(s.seconds - call_s, 0.2 * s.seconds) for s in samples]
+    padded = [rates[0], *rates, rates[-1]]
+    return tuple((s.touched_bytes, statistics.median(padded[i : i + 3])) for i, s in enumerate(samples))
 
 
 def collectives(samples: Sequence[LinkSample]) -> dict[Collective, tuple[MeasuredCollective, ...]]:

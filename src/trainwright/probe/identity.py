@@ -55,11 +55,6 @@ def n_cores() -> int:
     return allowed
 
 
-def load_before() -> float:
-    """Runnable processes a core, averaged over the last minute: above about 0.3, others are at work."""
-    return os.getloadavg()[0] / n_cores() if hasattr(os, "getloadavg") else 0.0
-
-
 def _processor() -> str:
     lines = dict(re.findall(r"^(vendor_id|cpu family|model|model name)\s*:\s*(.*)$", _read("/proc/cpuinfo"), re.M))
     if not lines:

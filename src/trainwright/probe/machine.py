@@ -20,7 +20,7 @@ from trainwright.hardware.cluster import Cluster
 from trainwright.hardware.encode import from_plain, to_plain
 from trainwright.hardware.machine import CachePoint, Exercise, MachineProfile, load_machine, save_machine
 from trainwright.probe.division import Division, divisions
-from trainwright.probe.identity import Identity, identity, load_before
+from trainwright.probe.identity import Identity, identity
 from trainwright.probe.samples import Orders, Samples
 
 Say = Callable[[str], None]
@@ -80,7 +80,6 @@ def measure(who: Identity, *, quick: bool, say: Say) -> MachineProfile:
     from trainwright.probe.result import division_cluster  # numpy, after the quick answers
 
     begin = time.perf_counter()
-    load = load_before()
     cuts = divisions(who)
     clusters: list[Cluster] = []
     answers = []
@@ -93,6 +92,7 @@ def measure(who: Identity, *, quick: bool, say: Say) -> MachineProfile:
             answers.append(samples)
             clusters.append(division_cluster(cut, samples, who))
     spread = statistics.median(sample.spread for samples in answers for sample in samples)
+    disturbed = statistics.fmean(sample.disturbed_share for samples in answers for sample in samples)
     first = answers[0][0]
     profile = MachineProfile(
         name="this-machine",
@@ -104,7 +104,7 @@ def measure(who: Identity, *, quick: bool, say: Say) -> MachineProfile:
         divisions=tuple(clusters),
         resident_bytes=first.resident_bytes,
         spread=spread,
-        is_busy=load > BUSY_LOAD or spread > BUSY_SPREAD,
+        is_busy=disturbed > BUSY_SHARE or spread > BUSY_SPREAD,
         is_quick=quick,
         probe_s=time.perf_counter() - begin,
         disk_bytes_per_s=_disk_bytes_per_s(),
@@ -112,12 +112,13 @@ def measure(who: Identity, *, quick: bool, say: Say) -> MachineProfile:
         exercises=tuple(Exercise(name=name, seconds=seconds) for name, seconds in first.exercises.items()),
     )
     if profile.is_busy:
-        say(f"the machine is busy (load {load:.1f} a core, spread {spread:.0%}): the figures are less sure")
+        say(f"the machine is busy: {disturbed:.0%} of the readings disturbed, {spread:.0%} apart; a wide interval")
     return profile
 
 
-BUSY_LOAD = 0.5
+BUSY_SHARE = 0.3
 BUSY_SPREAD = 0.08
+"""Above these the machine is called busy: disturbed readings, and deviation of the others."""
 
 
 QUICK_S = 2.5

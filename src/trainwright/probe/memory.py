@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from trainwright.probe.clock import Clock
+from trainwright.probe.pool import Pool
 from trainwright.probe.samples import StreamSample
 
 CPU_TENSOR_BYTES = (2**14, 2**17, 2**19, 2**21, 2**22, 2**23, 2**24, 2**25, 2**26)
@@ -18,20 +19,9 @@ def measure_streams(clock: Clock, device: str) -> tuple[StreamSample, ...]:
 
 
 def _stream(clock: Clock, device: str, tensor_bytes: int) -> StreamSample:
-    """A chain x <- x * y, each result kept for a while: inputs are warm and the output is not, as in a forward pass."""
-    x, factor = torch.ones(tensor_bytes // 4, device=device), torch.ones(tensor_bytes // 4, device=device)
-    kept: list[torch.Tensor] = [x] * max(1, min(16, 2**27 // tensor_bytes))
-    position = 0
-
-    def work() -> None:
-        nonlocal position
-        following = (position + 1) % len(kept)
-        kept[following] = torch.mul(kept[position], factor)
-        position = following
-
-    for _ in kept:
-        work()
-    return StreamSample(touched_bytes=3.0 * tensor_bytes, seconds=clock.time(work).calm_s)
+    factor = torch.ones(tensor_bytes // 4, device=device)
+    pool = Pool.of(lambda x: x * factor, torch.ones_like(factor), tensor_bytes)
+    return StreamSample(touched_bytes=3.0 * tensor_bytes, seconds=clock.time(pool).calm_s)
 
 
 def exp_per_s(clock: Clock, device: str) -> float:

@@ -102,6 +102,7 @@ class Samples:
     caches: tuple[CacheSample, ...]
     exercises: Mapping[str, Mapping[str, float]]
     spread: float
+    disturbed_share: float
     resident_bytes: float
     memory_bytes: float
     device_name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from trainwright.hardware.encode import from_plain, to_plain
+from trainwright.probe.allocator import keep_pages
 from trainwright.probe.attention import measure_attention
 from trainwright.probe.caches import measure_caches
 from trainwright.probe.clock import Clock, cpu_done
@@ -24,6 +26,7 @@ from trainwright.probe.samples import Orders, Samples
 
 def work(orders: Orders) -> Samples:
     """Measure everything the orders name, all processes at once."""
+    keep_pages()
     torch.set_num_threads(orders.n_threads)
     if orders.n_ranks > 1:
         _join(orders)
@@ -46,7 +49,8 @@ def work(orders: Orders) -> Samples:
         links=tuple(links),
         caches=measure_caches() if orders.with_lessons else (),
         exercises=measure_exercises(clock, device) if orders.with_lessons else {},
-        spread=sorted(clock.spreads)[len(clock.spreads) * 3 // 4],
+        spread=statistics.median(timing.spread for timing in clock.timings),
+        disturbed_share=statistics.fmean(timing.disturbed_share for timing in clock.timings),
         resident_bytes=resident,
         memory_bytes=_memory_bytes(orders),
         device_name="cpu" if orders.device == "cpu" else torch.cuda.get_device_name(orders.rank),

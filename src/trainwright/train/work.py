@@ -21,6 +21,7 @@ from trainwright.errors import InvalidInputError, TrainwrightError
 from trainwright.jobs.job import Job
 from trainwright.jobs.store import job_from_dict
 from trainwright.jobs.strategy import Strategy
+from trainwright.probe.allocator import keep_pages
 from trainwright.records.plan import PlanRecord, read_plan
 from trainwright.records.run import RunRecord, write_run
 from trainwright.records.step import read_steps, step_line
@@ -48,6 +49,7 @@ def work(orders: Orders, telephone: Any) -> RunRecord | None:
 
 def run_process(folder: Path, place: Place, tell: Callable[..., None]) -> RunRecord | None:
     """Carry out the folder's plan as one process; the leader returns (and writes) the record of the run."""
+    keep_pages()
     use_threads(place.n_threads)
     session: Session | None = None
     try:
