@@ -83,7 +83,7 @@ def measured_attention_s(shape: AttentionShape, curve: AttentionCurve, *, backwa
 
     >>> shape = AttentionShape(batch=1.0, queries=1024.0, keys=1024.0, n_heads=8.0, n_kv_heads=8.0, qk_dim=32, v_dim=32)
     >>> curve = AttentionCurve(forward_flop_per_s=1e11, backward_flop_per_s=5e10, half_dim=32.0, key_block=512)
-    >>> round(1e3 * measured_attention_s(shape, curve), 2)  # 1.07 GFLOP, 3/4 of it done, at 50 GFLOP/s
+    >>> round(1e3 * float(measured_attention_s(shape, curve)), 2)  # 1.07 GFLOP, 3/4 of it done, at 50 GFLOP/s
     16.11
     """
     seen = np.minimum(1.0, (shape.keys + curve.key_block) / (2.0 * shape.keys)) if shape.causal else 1.0
