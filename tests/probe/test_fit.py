@@ -34,7 +34,7 @@ def test_an_attention_curve_counts_only_the_keys_a_block_takes():
     curve = fit.attention_curve(samples, 512)
     assert curve.forward_flop_per_s == pytest.approx(90e9, rel=0.03)
     assert curve.backward_flop_per_s == pytest.approx(75e9, rel=0.03)
-    assert curve.half_dim == pytest.approx(16.0, rel=0.15)
+    assert curve.forward_half_dim == pytest.approx(16.0, rel=0.15)
 
 
 def test_a_bare_call_is_taken_off_a_stream():

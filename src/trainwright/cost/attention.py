@@ -82,14 +82,15 @@ def measured_attention_s(shape: AttentionShape, curve: AttentionCurve, *, backwa
     """Seconds of a fused kernel whose rate a probe measured, with the FLOP it really does: see AttentionCurve.
 
     >>> shape = AttentionShape(batch=1.0, queries=1024.0, keys=1024.0, n_heads=8.0, n_kv_heads=8.0, qk_dim=32, v_dim=32)
-    >>> curve = AttentionCurve(forward_flop_per_s=1e11, backward_flop_per_s=5e10, half_dim=32.0, key_block=512)
+    >>> curve = AttentionCurve(forward_flop_per_s=1e11, backward_flop_per_s=5e10, forward_half_dim=32.0, key_block=512)
     >>> round(1e3 * float(measured_attention_s(shape, curve)), 2)  # 1.07 GFLOP, 3/4 of it done, at 50 GFLOP/s
     16.11
     """
     seen = np.minimum(1.0, (shape.keys + curve.key_block) / (2.0 * shape.keys)) if shape.causal else 1.0
-    flop = shape.flop * seen
-    best = curve.backward_flop_per_s / 2.5 if backward else curve.forward_flop_per_s
-    seconds: Number = (flop + curve.half_flop) / best * (shape.qk_dim + curve.half_dim) / shape.qk_dim
+    best, half_flop, half_dim = curve.forward_flop_per_s, curve.forward_half_flop, curve.forward_half_dim
+    if backward:
+        best, half_flop, half_dim = curve.backward_flop_per_s / 2.5, curve.backward_half_flop, curve.backward_half_dim
+    seconds: Number = (shape.flop * seen + half_flop) / best * (shape.qk_dim + half_dim) / shape.qk_dim
     return seconds
 
 

@@ -57,6 +57,16 @@ class Arithmetic:
         """Bytes of an activation."""
         return DTYPE_BYTES[self.base]
 
+    @property
+    def casts(self) -> bool:
+        """Whether products read 16-bit copies of what is kept in fp32 (autocast)."""
+        return self.stack.autocast and self.base_bytes == 2.0
+
+    @property
+    def wide_bytes(self) -> float:
+        """Bytes of an activation outside products and what lies between them: of the residual stream."""
+        return 4.0 if self.casts else self.base_bytes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockCost:
@@ -104,7 +114,34 @@ def block_cost(block: Block, shard: Shard, how: Arithmetic) -> BlockCost:
     total = BlockCost()
     for op in block.ops:
         total = total.plus(_with_parameters(op, shard, how, _COST[type(op)](op, shard, how)))
+        if how.casts:
+            total = total.plus(_casts(op, shard, how))
     return total
+
+
+def _casts(op: Op, shard: Shard, how: Arithmetic) -> BlockCost:
+    """What autocast adds: copies of what is in fp32, 4 bytes read and 2 written (or the reverse, backward).
+
+    Weights: forward, and their gradients backward. Inputs that come from a norm, once for each weight that reads them,
+    and their gradients; the gradients of outputs that join the residual stream. Logits, for the loss.
+    """
+    if isinstance(op, CrossEntropy):
+        elements = op.rows.at(shard.batch, shard.local_seq) * op.n_classes
+        copies = stream_s(6.0 * elements / (shard.tp if op.split == "vocabulary" else 1.0), how.device)
+        return BlockCost(forward_stream_s=copies, backward_stream_s=copies, forward_kernels=1.0, backward_kernels=1.0)
+    if not isinstance(op, Matmul) or not op.n_parameters:
+        return BlockCost()
+    product = _cut(op, op.rows.at(shard.batch, shard.local_seq), shard)
+    n_weights = float(op.n_kernels)
+    weights = n_weights * stream_s(6.0 * product.n * product.k * product.count / n_weights, how.device)
+    if op.split == "row":
+        outputs = stream_s(6.0 * product.m * product.n, how.device)
+        return BlockCost(
+            forward_stream_s=weights, backward_stream_s=weights + outputs, forward_kernels=1.0, backward_kernels=2.0
+        )
+    both = weights + n_weights * stream_s(6.0 * product.m * product.k * product.count, how.device)
+    kernels = 2.0 * n_weights
+    return BlockCost(forward_stream_s=both, backward_stream_s=both, forward_kernels=kernels, backward_kernels=kernels)
 
 
 def _with_parameters(op: Op, shard: Shard, how: Arithmetic, cost: BlockCost) -> BlockCost:
@@ -210,7 +247,9 @@ def _pointwise(op: Pointwise, shard: Shard, how: Arithmetic) -> BlockCost:
     elements = elements / (shard.tokens_split if op.split == "none" else shard.tp)
     if how.stack.fused:
         op = fused(op)
-    scale = elements * (4.0 if op.upcast else how.base_bytes) * how.stack.pointwise_traffic
+    between_products = any(saved.dtype == "compute" for saved in op.saved)
+    each = 4.0 if op.upcast else how.base_bytes if between_products else how.wide_bytes
+    scale = elements * each * how.stack.pointwise_traffic
     forward, backward = float(op.n_kernels), float(op.backward_kernels)
     exp = elements * op.transcendental / forward
     forward_s = forward * stream_s((op.reads + op.writes) * scale / forward, how.device, transcendental=exp)
@@ -228,7 +267,7 @@ def _pointwise(op: Pointwise, shard: Shard, how: Arithmetic) -> BlockCost:
 def _lookup(op: Lookup, shard: Shard, how: Arithmetic) -> BlockCost:
     """Rows copied out forward; their gradients scattered back (twice the bytes, in fp32 at worst)."""
     rows = op.rows.at(shard.batch, shard.local_seq)
-    copied = rows * op.width * how.base_bytes
+    copied = rows * op.width * how.wide_bytes
     split = op.split == "vocabulary"
     return BlockCost(
         forward_stream_s=stream_s(2.0 * copied, how.device),

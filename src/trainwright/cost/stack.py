@@ -20,7 +20,9 @@ class Stack:
     """One software stack. Shares are of what could be hidden or skipped, seconds are of one host thread.
 
     ``attention``: the kernel; ``causal_skip``: whether it skips the masked half. ``fused``: norms, rotary and
-    activations are one kernel each (else as eager PyTorch writes them out); ``pointwise_traffic`` multiplies the bytes
+    activations are one kernel each (else as eager PyTorch writes them out); ``autocast``: parameters and the residual
+    stream stay in fp32, and every product casts what it reads, both ways (``casts`` in memory.toml);
+    ``pointwise_traffic`` multiplies the bytes
     of what remains (a compiler fuses neighbours), ``kernel_share`` the kernels launched.
     ``compute_scale`` multiplies every kernel's time (framework overhead inside the graph: casts, layouts, clocks).
 
@@ -45,6 +47,7 @@ class Stack:
     summary: str
     attention: Literal["flash", "plain"] = "flash"
     causal_skip: bool = True
+    autocast: bool = False
     fused: bool = True
     pointwise_traffic: float = 1.0
     kernel_share: float = 1.0
