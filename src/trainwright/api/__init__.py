@@ -3,15 +3,18 @@
 One file for what belongs together; heavy rooms are imported inside the functions, so that this import stays light.
 """
 
+from trainwright.api.capturing import CaptureOptions, capture
 from trainwright.api.catalogue import hardware, models
 from trainwright.api.deploying import DeployOptions, deploy
 from trainwright.api.planning import PlanOptions, plan, plan_file, write_answer
 from trainwright.api.training import PrepareOptions, expected_steps, machine, plan_here, prepare, report, run
 
 __all__ = [
+    "CaptureOptions",
     "DeployOptions",
     "PlanOptions",
     "PrepareOptions",
+    "capture",
     "deploy",
     "expected_steps",
     "hardware",

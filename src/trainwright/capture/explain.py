@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from trainwright.capture.guess import is_foreign
 from trainwright.capture.trace import Recorder
 from trainwright.errors import InvalidInputError, TrainwrightError
 
@@ -40,6 +41,7 @@ def explained(module: nn.Module, recorder: Recorder | None = None) -> Iterator[N
 
 def _explanation(error: Exception, module: nn.Module, recorder: Recorder | None) -> InvalidInputError:
     line = _line(error)
+    at = f" at {line}" if line else ""
     first = str(error).strip().split("\n")[0] or type(error).__name__
     where = recorder.modules[-1] if recorder is not None else ""
     layer = dict(module.named_modules()).get(where, module)
@@ -48,15 +50,15 @@ def _explanation(error: Exception, module: nn.Module, recorder: Recorder | None)
         wanted = "; ".join(f"{n} {tuple(p.shape)}" for n, p in layer.named_parameters(recurse=False))
         got = f", its parameters are {wanted}" if wanted else ""
         return InvalidInputError(
-            f"the input does not fit layer {shown} at {line}: {first}{got}",
+            f"the input does not fit layer {shown}{at}: {first}{got}",
             hint="give --input with the shape the model was made for, such as float32[batch,3,224,224]",
         )
     if isinstance(error, TypeError) and "argument" in first:
         return InvalidInputError(
-            f"{shown} was called with the wrong arguments at {line}: {first}",
+            f"{shown} was called with the wrong arguments{at}: {first}",
             hint="name the inputs as the module's forward does: --input 'name=int64[batch,seq]', once for each",
         )
-    return InvalidInputError(f"{shown} cannot be captured at {line}: {type(error).__name__}: {first}", hint=_ROUND)
+    return InvalidInputError(f"{shown} cannot be captured{at}: {type(error).__name__}: {first}", hint=_ROUND)
 
 
 def _is_about_shapes(text: str) -> bool:
@@ -65,14 +67,14 @@ def _is_about_shapes(text: str) -> bool:
 
 
 def _line(error: Exception) -> str:
-    """The innermost line of the traceback that is neither torch's, nor transformers', nor ours."""
-    from trainwright.capture.guess import is_foreign
-
-    found = "<unknown line>"
+    """The innermost line of the traceback that is the user's own, else the innermost of transformers, else nothing."""
+    own = library = ""
     step = error.__traceback__
     while step is not None:
         path = step.tb_frame.f_code.co_filename
         if not is_foreign(path):
-            found = f"{path}:{step.tb_lineno}"
+            own = f"{path}:{step.tb_lineno}"
+        elif not is_foreign(path, own_only=False):
+            library = f"{path}:{step.tb_lineno}"
         step = step.tb_next
-    return found
+    return own or library

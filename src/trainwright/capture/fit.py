@@ -18,7 +18,7 @@ def points(batch: int, seq: int | None) -> tuple[Point, ...]:
     """
     if seq is None:
         return (batch, 1), (2 * batch, 1)
-    less, least = (seq // 2, seq // 4) if seq % 4 == 0 and seq >= 16 else (2 * seq, 3 * seq)
+    less, least = (seq // 2, seq // 4) if seq >= 16 else (2 * seq, 3 * seq)
     return (batch, seq), (2 * batch, seq), (batch, less), (2 * batch, less), (batch, least)
 
 

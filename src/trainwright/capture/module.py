@@ -30,12 +30,17 @@ Unit = Literal["tokens", "images", "graphs", "samples"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captured:
-    """A module as a spec, with the trace at the reference point and what had to be assumed on the way."""
+    """A module as a spec, with the trace at the reference point and what had to be assumed on the way.
+
+    ``trace`` is of the whole module, except where ``is_shortened``: then long runs of equal layers were cut short.
+    """
 
     spec: ModelSpec
     trace: Trace
     module: nn.Module
+    setup: Setup
     notes: tuple[str, ...] = ()
+    is_shortened: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +118,7 @@ def _captured(model: nn.Module, setup: Setup, labels: tuple[str, str], stands: d
         n_tied_parameters=sum(parameters[n].numel() * (times - 1) for n, times in held.items() if times > 1),
         unknown_flop_share=traces[0].unknown_share,
     )
-    return Captured(spec=spec, trace=traces[0], module=model, notes=notes)
+    return Captured(spec=spec, trace=traces[0], module=model, setup=setup, notes=notes, is_shortened=bool(stands))
 
 
 def _traced(model: nn.Module, setup: Setup) -> tuple[tuple[Point, ...], list[Trace], tuple[str, ...]]:

@@ -7,6 +7,7 @@ context are not seen. Why each part is there: docs/capture.md.
 
 from __future__ import annotations
 
+import importlib
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -121,6 +122,7 @@ _NOTHING_READ = frozenset({"zero_", "fill_", "normal_", "uniform_", "bernoulli_"
 _NOTHING_DONE = frozenset(
     {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted", "_local_scalar_dense"}
 )
+_CHECK = "_device_dtype_check_for_fused"
 _GATHERS = frozenset({"embedding", "gather", "index_select", "index", "take", "_unsafe_index"})
 
 
@@ -173,8 +175,9 @@ class Recorder(TorchDispatchMode):
             return (*results, workspace.new_empty((n_bytes,), dtype=torch.uint8)), None
         try:
             return func(*args, **kwargs), None
-        except NotImplementedError as error:
-            if not tensors_in(args):
+        except (NotImplementedError, RuntimeError) as error:
+            no_kernel = isinstance(error, NotImplementedError) or "no fake impl" in str(error)
+            if not no_kernel or not tensors_in(args):
                 raise
             return like_inputs(func, args), str(error).split("\n")[0]
 
@@ -338,6 +341,11 @@ def recording(module: nn.Module, kernels: Kernels = "gpu") -> Iterator[Recorder]
     with ExitStack() as stack:
         torch.UntypedStorage.resize_ = resize_  # type: ignore[method-assign, assignment]
         stack.callback(setattr, torch.UntypedStorage, "resize_", resize)
+        for optimizer in (
+            importlib.import_module(f"torch.optim.{name}") for name in ("adam", "sgd")
+        ):  # fused kernels refuse meta by name, and run on it
+            stack.callback(setattr, optimizer, _CHECK, getattr(optimizer, _CHECK))
+            setattr(optimizer, _CHECK, lambda *_args, **_kwargs: None)
         hooks = torch.nn.modules.module
         stack.callback(hooks.register_module_forward_pre_hook(recorder.entered).remove)
         stack.callback(hooks.register_module_forward_hook(recorder.left).remove)

@@ -12,6 +12,7 @@ import trainwright
 from trainwright.errors import TrainwrightError
 
 COMMANDS = {
+    "capture": "Any torch module as blocks and ops, with FLOP and memory, without running it",
     "hardware": "Devices, links and prices: list, filter, compare, with rooflines",
     "models": "Models by name or config: parameters, FLOP, memory a token, ops",
     "plan": "Every way to split a job over a cluster, searched, priced and explained",

@@ -6,11 +6,13 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from trainwright.errors import unknown_name
 from trainwright.models.build import build
 from trainwright.models.families import family
+from trainwright.models.file import load_model
 from trainwright.models.shape import Shape, shape_from_table
 from trainwright.models.spec import ModelSpec
 
@@ -44,12 +46,12 @@ def shape_of(table: Mapping[str, Any]) -> Shape:
 
 
 def model(name: str) -> ModelSpec:
-    """The preset of that name; near misses are named.
+    """The preset of that name, near misses being named; or a file that `trainwright capture` wrote.
 
     >>> model("llama-3-8b").n_parameters
     8030261248
     """
-    return build(preset_shape(name))
+    return load_model(Path(name)) if name.endswith(".json") else build(preset_shape(name))
 
 
 def model_of_shape(table: Mapping[str, Any]) -> ModelSpec:

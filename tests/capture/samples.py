@@ -1,0 +1,121 @@
+"""What users write: builders that work, and ones that do not."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Classifier(nn.Module):
+    def __init__(self, inner: int = 8) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 8), nn.Linear(inner, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.relu(self.first(x)))
+
+
+def build() -> nn.Module:
+    return Classifier()
+
+
+def build_mismatched() -> nn.Module:
+    return Classifier(inner=9)
+
+
+def build_sized(width: int, *, depth: int) -> nn.Module:
+    return nn.Linear(width, depth)
+
+
+def build_number() -> int:
+    return 3
+
+
+NOT_A_FUNCTION = 5
+
+
+@torch.library.custom_op("samples::opaque", mutates_args=())
+def opaque(x: Tensor) -> Tensor:
+    """A kernel of the user's, with a gradient and without a fake."""
+    return x.sin()
+
+
+@torch.library.custom_op("samples::opaque_backward", mutates_args=())
+def opaque_backward(gradient: Tensor, x: Tensor) -> Tensor:
+    return gradient * x.cos()
+
+
+def _setup(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    ctx.save_for_backward(*inputs)
+
+
+opaque.register_autograd(lambda ctx, gradient: opaque_backward(gradient, ctx.saved_tensors[0]), setup_context=_setup)
+
+
+class WithOpaque(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(16, 16), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(opaque(self.first(x))).mean()
+
+
+class WithNumpy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) * float(x.detach().numpy().mean())
+
+
+class Endless(nn.Module):
+    """A loop that ends when the data says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        while x.norm() > 1.0:
+            x = self.layer(x)
+        return x.mean()
+
+
+class Chooses(nn.Module):
+    """Trains on rows that a mask chooses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x[x[:, 0] > 0]).square().mean()
+
+
+class Silent(nn.Module):
+    """Returns nothing to learn from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> str:
+        self.layer(x)
+        return "done"
+
+
+class ReadsWhileBuilding(nn.Module):
+    """Drop-path rates by ``.item()``, as many image models have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rates = [rate.item() for rate in torch.linspace(0, 0.2, 3)]
+        self.layers = nn.ModuleList([nn.Linear(200, 200) for _ in self.rates])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer, rate in zip(self.layers, self.rates, strict=True):
+            x = functional.dropout(layer(x), rate)
+        return x.mean()

@@ -1,0 +1,52 @@
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from trainwright.cli import main
+
+SAMPLES = str(Path(__file__).parents[1] / "capture" / "samples.py")
+
+
+def test_blocks_and_ops_of_a_file_and_a_model_for_the_planner(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from trainwright.models.catalogue import model
+
+    output = tmp_path / "model.json"
+    main(["capture", f"{SAMPLES}:build", "--input", "float32[batch,4]", "--batch", "8", "--output", str(output)])
+    captured = capsys.readouterr()
+    assert "67 parameters; batch 8" in captured.out
+    assert "first" in captured.out
+    assert f"model: {output}" in captured.err
+    assert model(str(output)).n_parameters == 67
+
+
+def test_json_says_what_was_guessed_and_what_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["capture", f"{SAMPLES}:WithOpaque", "--input", "float32[batch,16]", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["unknown"][0]["op"] == "samples.opaque.default"
+    assert found["forward_flop"] == 2 * (2 * 2 * 16 * 16)
+    main(["capture", f"{SAMPLES}:Chooses", "--input", "float32[batch,4]"])
+    assert "guessed: index with a mask" in capsys.readouterr().out
+    main(["capture", f"{SAMPLES}:WithOpaque", "--input", "float32[batch,16]"])
+    assert "not captured: samples.opaque.default" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([f"{SAMPLES}:build"], "takes inputs, and none are described"),
+        ([f"{SAMPLES}:build", "--input", "int64[batch,seq]"], "no sequence length is given"),
+        ([f"{SAMPLES}:built", "--input", "float32[batch,4]"], "has no function 'built'"),
+    ],
+)
+def test_refusals_exit_2_with_a_hint(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["capture", *arguments])
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert says in err.replace("\n", " ")
+    assert "hint: " in err
