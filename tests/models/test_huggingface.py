@@ -56,6 +56,23 @@ def test_an_unknown_architecture_points_to_capture() -> None:
         spec_from_config({"model_type": "gemma3", "text_config": {}})
 
 
+def test_configs_as_their_publishers_wrote_them() -> None:
+    bloom = {"model_type": "bloom", "n_embed": 1024, "n_layer": 24, "num_attention_heads": 16, "vocab_size": 250880}
+    assert spec_from_config(bloom).n_parameters == 559_214_592
+    vit = {
+        "model_type": "vit", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "num_channels": 3,
+        "intermediate_size": 3072, "image_size": 224, "patch_size": 16, "hidden_act": "gelu",
+    }  # fmt: skip
+    assert spec_from_config({**vit, "id2label": {str(i): "a" for i in range(1000)}}).n_parameters == 86_567_656
+    assert spec_from_config(vit).n_parameters == 86_567_656 - 998 * 769
+    phi = {
+        "model_type": "phi", "hidden_size": 2560, "num_hidden_layers": 32, "num_attention_heads": 32,
+        "intermediate_size": 10240, "vocab_size": 51200, "partial_rotary_factor": 0.4, "hidden_act": "gelu_new",
+        "max_position_embeddings": 2048, "tie_word_embeddings": False, "num_key_value_heads": None,
+    }  # fmt: skip
+    assert shape_from_config(phi).rotary_dim == 32
+
+
 def test_missing_sizes_are_named() -> None:
     with pytest.raises(InvalidInputError, match="lacks num_hidden_layers, vocab_size"):
         spec_from_config({"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4})

@@ -299,7 +299,7 @@ FAMILIES = (
     ),
     Family(
         name="vit", architecture="ViTForImageClassification", model_type="vit", kind="vision", read=_classes,
-        style={**_ENCODER, "positions": "none"},
+        style={**_ENCODER, "positions": "none", "vocabulary": 2},  # transformers' own number of classes
         keys={
             **_NO_HEADS, "image": "image_size", "patch": "patch_size", "channels": "num_channels", "max_seq": None,
             "vocabulary": "num_labels", "tied": None,

@@ -18,6 +18,14 @@ ACTIVATIONS = {
     "silu": "silu", "swish": "silu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_eager",
     "relu": "relu", "relu2": "relu2", "quick_gelu": "quick_gelu",
 }  # fmt: skip
+ALIASES = {
+    "hidden_size": ("n_embed", "d_model"), "n_layer": ("num_hidden_layers",), "n_head": ("num_attention_heads",),
+    "n_embd": ("hidden_size",), "n_positions": ("max_position_embeddings", "n_ctx"), "n_layers": ("num_hidden_layers",),
+    "n_heads": ("num_attention_heads",), "num_layers": ("num_hidden_layers",), "d_model": ("hidden_size",),
+    "num_heads": ("num_attention_heads",), "hidden_activation": ("hidden_act",),
+    "num_hidden_layers": ("n_layer",), "num_attention_heads": ("n_head",), "num_experts": ("num_local_experts",),
+}  # fmt: skip
+"""Other names of a key that transformers accepts too (its attribute maps)."""
 REQUIRED = ("layers", "hidden", "heads", "vocabulary")
 
 
@@ -65,13 +73,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 def _numbers(known: Family, config: Mapping[str, Any]) -> dict[str, Any]:
     keys = known.key_of()
-    missing = [keys[name] for name in REQUIRED if config.get(keys[name]) is None]
+    numbers = {name: value for name, key in keys.items() if (value := _value(config, key)) is not None}
+    missing = [keys[name] for name in REQUIRED if name not in numbers and name not in known.style]
     if missing:
         raise InvalidInputError(
             f"the {known.model_type} config lacks {', '.join(missing)}",
             hint="save the whole config: config.to_json_file(path, use_diff=False)",
         )
-    numbers = {name: config[key] for name, key in keys.items() if config.get(key) is not None}
     if "activation" in numbers:
         if numbers["activation"] not in ACTIVATIONS:
             known_names = ", ".join(ACTIVATIONS)
@@ -83,6 +91,10 @@ def _numbers(known: Family, config: Mapping[str, Any]) -> dict[str, Any]:
     if known.dropouts:
         numbers["dropout"] = any(config.get(key) for key in known.dropouts)
     return numbers
+
+
+def _value(config: Mapping[str, Any], key: str) -> Any:
+    return next((config[name] for name in (key, *ALIASES.get(key, ())) if config.get(name) is not None), None)
 
 
 def huggingface_config(shape: Shape) -> dict[str, Any]:
