@@ -52,7 +52,8 @@ def _time_bars(lines: Sequence[Line]) -> str:
 
 
 def _memory_bars(plan: PlanRecord, lines: Sequence[Line]) -> str:
-    bars = [Bar(label="predicted peak", parts=list(plan.chosen.memory.items()))]
+    largest = sorted(((n, v) for n, v in plan.chosen.memory.items() if v > 0), key=lambda part: -part[1])
+    bars = [Bar(label="predicted peak", parts=largest)]
     measured = {line.name: line.measured for line in lines}
     if measured["peak memory"]:
         bars.append(Bar(label="measured peak", parts=[("measured", measured["peak memory"])]))
