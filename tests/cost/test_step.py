@@ -76,7 +76,7 @@ def test_overlap_hides_gradients_and_says_so() -> None:
 def test_tp_across_nodes_is_slow() -> None:
     inside = estimate(Strategy(tp=8, dp=8)).time["tp_communication"]
     across = estimate(Strategy(tp=16, dp=4)).time["tp_communication"]
-    assert across > 3 * inside
+    assert across > 2 * inside
 
 
 def test_memory_comes_with_time_by_part_and_stage() -> None:

@@ -49,6 +49,11 @@ def span(group: NodeGroup, n_ranks: Number, stride: Number = 1.0) -> Span:
     return Span(n_ranks=n_ranks, ranks_per_node=inside, intra=group.intra, inter=group.inter)
 
 
+START_STEPS = 2.5
+"""What starting a collective takes, in steps of its slowest link: NCCL's tuner (src/graph/tuning.cc) has 8.4 us to
+start and 3.4 us a hop inside a node with the Simple protocol."""
+
+
 def collective_s(kind: Collective, message_bytes: Number, where: Span) -> Number:
     """Seconds of one collective; 0 for a communicator of one rank.
 
@@ -62,6 +67,8 @@ def collective_s(kind: Collective, message_bytes: Number, where: Span) -> Number
         "broadcast": broadcast_s,
         "p2p": p2p_s,
     }[kind](message_bytes, where)
+    if kind != "p2p":
+        modelled = modelled + START_STEPS * np.where(where.n_nodes > 1, where.inter.latency_s, where.intra.latency_s)
     for link, applies in ((where.intra, where.n_nodes == 1), (where.inter, where.ranks_per_node == 1)):
         for table in link.measured.get(kind, ()):
             hit = np.logical_and(applies, where.n_ranks == table.n_ranks)
@@ -85,11 +92,17 @@ def measured_s(table: MeasuredCollective, message_bytes: Number) -> Number:
 
 
 def all_reduce_s(message_bytes: Number, where: Span) -> Number:
-    """The fastest of ring, tree and (where the network can) in-network reduction."""
+    """The fastest of ring, tree, hierarchy and (where the switch can) in-network reduction."""
     best = np.minimum(ring_all_reduce_s(message_bytes, where), tree_all_reduce_s(message_bytes, where))
+    best = np.minimum(best, hierarchical_all_reduce_s(message_bytes, where, 2.0 * (1.0 - 1.0 / where.ranks_per_node)))
     if where.intra.in_network_reduction:
-        best = np.minimum(best, in_network_all_reduce_s(message_bytes, where))
+        best = np.minimum(best, hierarchical_all_reduce_s(message_bytes, where, IN_NETWORK_PASSES))
     return best
+
+
+IN_NETWORK_PASSES = 1.35
+"""Times the message crosses a device's link when the switch adds (NVLink SHARP): 1 in theory, less than a ring's 1.75
+of 8 devices; of 8 H200 the algorithm reaches 273 GB/s and a ring 210 (stas00/ml-engineering, all-reduce of 8 GiB)."""
 
 
 def ring_all_reduce_s(message_bytes: Number, where: Span) -> Number:
@@ -103,7 +116,7 @@ def ring_all_reduce_s(message_bytes: Number, where: Span) -> Number:
 def ring_pass_s(message_bytes: Number, where: Span) -> Number:
     """Once around a ring (all-gather, reduce-scatter): (n - 1) steps of message / n.
 
-    t = steps inside * latency + steps between nodes * latency + (n - 1) / n (message + half) / bandwidth
+    t = steps inside * latency + steps between nodes * latency + (n - 1) / n message / bandwidth
 
     The slowest edge paces the ring: inside the node, or the node's way out, which ``ranks_per_node`` ranks share
     out among as many rings.
@@ -119,24 +132,29 @@ def tree_all_reduce_s(message_bytes: Number, where: Span) -> Number:
 
     Source: Sanders, Speck and Traeff, "Two-tree algorithms", Parallel Computing 35(12), 2009; NCCL 2.4.
     """
-    up = (where.ranks_per_node - 1) * where.intra.latency_s + np.log2(where.n_nodes) * where.inter.latency_s
-    return 2.0 * up + 2.0 * _transfer_s(message_bytes, where)
+    return 2.0 * _steps_s(where) + 2.0 * _transfer_s(message_bytes, where)
 
 
-def in_network_all_reduce_s(message_bytes: Number, where: Span) -> Number:
-    """The switch adds (NVLink SHARP): each rank sends and receives its buffer once; a tree between nodes."""
-    hops = 2.0 * where.intra.latency_s + 2.0 * np.log2(where.n_nodes) * where.inter.latency_s
-    inside = message_bytes / _rate(where.intra)
-    outside = 2.0 * message_bytes / (_rate(where.inter) * where.ranks_per_node)
-    return hops + np.where(where.n_nodes > 1, np.maximum(inside, outside), inside)
+def hierarchical_all_reduce_s(message_bytes: Number, where: Span, passes: Number) -> Number:
+    """Reduce inside nodes, all-reduce each rank's share between them, gather inside; the stages flow into each other.
+
+    t = 2 steps + max(passes message / link, 2 (N - 1) / N message / (ports of a node)), N nodes
+
+    ``passes``: how often the message crosses a device's link inside the node: 2 (r - 1) / r by rings.
+    """
+    inside = passes * ramped_s(message_bytes, where.intra)
+    share = 2.0 * (1.0 - 1.0 / where.n_nodes) / where.ranks_per_node
+    outside = share * where.ranks_per_node * ramped_s(message_bytes / where.ranks_per_node, where.inter)
+    return 2.0 * _steps_s(where) + np.maximum(inside, outside)
 
 
 def all_to_all_s(message_bytes: Number, where: Span) -> Number:
     """Every rank sends message / n to every other: what stays in the node and what leaves go at once."""
-    each = message_bytes / where.n_ranks
-    inside_s = where.intra.latency_s + each * (where.ranks_per_node - 1) / _rate(where.intra)
+    each = ramped_s(message_bytes, where.intra) / where.n_ranks
+    inside_s = where.intra.latency_s * (where.ranks_per_node - 1) + each * (where.ranks_per_node - 1)
     leaving = where.n_ranks - where.ranks_per_node
-    outside_s = np.where(leaving > 0, where.inter.latency_s + each * leaving / _rate(where.inter), 0.0)
+    out = ramped_s(message_bytes, where.inter) / where.n_ranks
+    outside_s = np.where(leaving > 0, where.inter.latency_s * where.n_nodes + out * leaving, 0.0)
     return np.maximum(inside_s, outside_s)
 
 
@@ -148,9 +166,29 @@ def broadcast_s(message_bytes: Number, where: Span) -> Number:
 
 def p2p_s(message_bytes: Number, where: Span) -> Number:
     """One message to the next rank, over the network when any neighbours lie in different nodes."""
-    inside = where.intra.latency_s + (message_bytes + where.intra.half_bytes) / _rate(where.intra)
-    outside = where.inter.latency_s + (message_bytes + where.inter.half_bytes) / _rate(where.inter)
+    inside = where.intra.latency_s + ramped_s(message_bytes, where.intra)
+    outside = where.inter.latency_s + ramped_s(message_bytes, where.inter)
     return np.where(where.n_nodes > 1, outside, inside)
+
+
+def ramped_s(message_bytes: Number, link: Link) -> Number:
+    """Seconds of a message over one device's link: sqrt(message (message + half)) / (bandwidth efficiency).
+
+    Small messages are cut into chunks too small to keep every channel busy: at ``half_bytes`` the rate is 0.71 of the
+    best, at a hundredth of it 0.1. Fitted form (tools/fit_collectives.py); F7 of the planners' table has the same ramp.
+
+    >>> link = Link(name="a", bytes_per_s=1e9, latency_s=0.0, source="example", half_bytes=3e6)
+    >>> float(ramped_s(1e6, link))
+    0.002
+    """
+    rate = link.bytes_per_s * link.efficiency
+    seconds: Number = np.sqrt(message_bytes * (message_bytes + link.half_bytes)) / rate
+    return seconds
+
+
+def _steps_s(where: Span) -> Number:
+    """Latencies of one way through a chain in the node and a tree between nodes."""
+    return (where.ranks_per_node - 1) * where.intra.latency_s + np.log2(where.n_nodes) * where.inter.latency_s
 
 
 def _transfer_s(message_bytes: Number, where: Span) -> Number:
@@ -159,11 +197,7 @@ def _transfer_s(message_bytes: Number, where: Span) -> Number:
     Between nodes every rank's port serves one of ``ranks_per_node`` rings, so the ring gets them all; a
     communicator with one rank per node gets one port (and never NVLink speed).
     """
-    inside = (message_bytes + where.intra.half_bytes) / _rate(where.intra)
-    outside = (message_bytes + where.inter.half_bytes) / (_rate(where.inter) * where.ranks_per_node)
+    inside = ramped_s(message_bytes, where.intra)
+    outside = ramped_s(message_bytes / where.ranks_per_node, where.inter)
     slowest = np.where(where.ranks_per_node > 1, np.maximum(inside, outside), outside)
     return np.where(where.n_nodes > 1, slowest, inside)
-
-
-def _rate(link: Link) -> float:
-    return link.bytes_per_s * link.efficiency
