@@ -18,7 +18,8 @@ from trainwright.jobs.strategy import Strategy
 from trainwright.runtime.launch import Orders
 from trainwright.runtime.mesh import Mesh, make_mesh
 from trainwright.runtime.place import Place, join_local, use_threads
-from trainwright.runtime.shard import Sharded, precision, shard_model
+from trainwright.runtime.precision import precision
+from trainwright.runtime.shard import Sharded, shard_model
 
 BATCH, SEQ, STEPS = 8, 16, 5
 SMALL: dict[str, Any] = {
@@ -118,19 +119,21 @@ def train_a_little(kind: str, strategy: Strategy, mesh: Mesh) -> Outcome:
     for step in range(STEPS):
         inputs, targets = batch(kind, step)
         n_targets = int((targets != -100).sum())
-        dp, index = mesh.size("dp"), mesh.index("dp")
+        dp, index = mesh.dp, mesh.dp_index
         mine, wanted = inputs.chunk(dp)[index], targets.chunk(dp)[index]
         size = int(strategy.micro_batch)
         micros = list(zip(mine.split(size), wanted.split(size), strict=True))
         loss = sharded.gradients(micros, 1.0 / n_targets, precision(strategy.precision), lambda _part: None)
         sharded.join_gradients()
-        out.losses.append(float(sharded.total(loss)))
-        out.norms.append(float(sharded.gradient_norm()))
+        loss_value, norm, _ = sharded.agree(loss)
+        out.losses.append(loss_value)
+        out.norms.append(norm)
         if step == 0:
-            out.gradients = {n: g.clone() for n, g in sharded.local_gradients().items()}
+            out.gradients = {n: p.grad.clone() for n, p in sharded.local.items() if p.grad is not None}
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    out.weights = {n: p.detach().clone() for n, p in sharded.local_parameters().items()}
+        sharded.after_update()
+    out.weights = {n: p.detach().clone() for n, p in sharded.local.items()}
     return out
 
 

@@ -1,6 +1,7 @@
 """Every division of a step gives the losses, gradients, gradient norm and (with SGD) weights of one process."""
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ TWO: dict[str, Any] = {
         f"{kind} tp2 sp": (kind, {"tp": 2, "micro_batch": 4, "sequence_parallel": True})
         for kind in KINDS
         if kind != "vit"
+    },
+    **{
+        f"{kind} zero{stage}": (kind, {"dp": 2, "micro_batch": 2, "zero_stage": stage})
+        for kind, stage in product(("llama", "gpt2", "mixtral", "bert", "vit"), (1, 2, 3))
     },
     "llama tp2 full": ("llama", {"tp": 2, "micro_batch": 8, "recompute": "full"}),
     "llama tp2 sp selective": (

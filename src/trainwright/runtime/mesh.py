@@ -1,59 +1,149 @@
-"""A strategy's axes as process groups."""
+"""A strategy's axes as process groups.
+
+Data parallel is two axes inside: ``shard`` (processes that divide states, or experts, between them) and ``rep``
+(replicas of those). Plain data parallel has shard 1.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, Literal
 
+import torch
 import torch.distributed as dist
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh
 
 from trainwright.errors import InvalidInputError
-from trainwright.jobs.strategy import Axis, Strategy
+from trainwright.jobs.strategy import Strategy
 from trainwright.runtime.place import Place
+
+MeshAxis = Literal["tp", "cp", "shard", "rep", "pp"]
+JOINT: tuple[tuple[MeshAxis, ...], ...] = (("shard", "rep"), ("cp", "shard", "rep"), ("cp", "rep"))
+"""Axes that some collective crosses together: the loss, gradients, gradients of sharded states."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mesh:
-    """Where this process stands on each axis; an axis of size 1 has no group.
+    """Where this process stands: sizes and its index on each axis, fastest axis first; axes of size 1 are absent."""
 
-    ``device_mesh`` is None for one process.
-    """
+    sizes: dict[MeshAxis, int]
+    indexes: dict[MeshAxis, int]
+    groups: dict[tuple[MeshAxis, ...], Any] = field(default_factory=dict)
+    ranks: dict[tuple[MeshAxis, ...], tuple[int, ...]] = field(default_factory=dict)
 
-    sizes: dict[Axis, int]
-    indexes: dict[Axis, int]
-    device_mesh: DeviceMesh | None = None
+    def size(self, *axes: MeshAxis) -> int:
+        """How many processes the axes have together."""
+        return math.prod(self.sizes.get(axis, 1) for axis in axes)
 
-    def size(self, axis: Axis) -> int:
-        """How many processes the axis has."""
-        return self.sizes.get(axis, 1)
+    def index(self, *axes: MeshAxis) -> int:
+        """This process's place on the axes, the first the fastest."""
+        place, stride = 0, 1
+        for axis in axes:
+            place += stride * self.indexes.get(axis, 0)
+            stride *= self.sizes.get(axis, 1)
+        return place
 
-    def index(self, axis: Axis) -> int:
-        """This process's place on the axis."""
-        return self.indexes.get(axis, 0)
+    def group(self, *axes: MeshAxis) -> Any:
+        """The process group over the axes; None (and never to be used) when they have one process."""
+        return self.groups.get(self._present(axes))
 
-    def group(self, axis: Axis) -> Any:
-        """The process group of the axis; None when it has one process."""
-        return self.device_mesh.get_group(axis) if self.device_mesh is not None and self.size(axis) > 1 else None
+    @property
+    def dp(self) -> int:
+        """Data-parallel processes."""
+        return self.size("shard", "rep")
+
+    @property
+    def dp_index(self) -> int:
+        """This process's place among them: which part of the batch it sees."""
+        return self.index("shard", "rep")
+
+    def sharding_mesh(self) -> DeviceMesh:
+        """What fully_shard divides states over: the shard axis, with replicas around it where there are some."""
+        shard: tuple[MeshAxis, ...] = ("shard",)
+        replicas = self._present(("cp", "rep"))
+        if not replicas:
+            return DeviceMesh.from_group(self.groups[shard], "cpu", mesh_dim_names=("shard",))
+        ranks = torch.tensor(self.ranks[self._present(("shard", *replicas))]).view(-1, self.size("shard"))
+        return DeviceMesh.from_group(
+            [self.groups[replicas], self.groups[shard]], "cpu", mesh=ranks, mesh_dim_names=("replicate", "shard")
+        )
+
+    def _present(self, axes: Sequence[MeshAxis]) -> tuple[MeshAxis, ...]:
+        return tuple(axis for axis in self.sizes if axis in axes)
 
 
-def make_mesh(strategy: Strategy, place: Place, device_type: str = "cpu") -> Mesh:
+def make_mesh(strategy: Strategy, place: Place) -> Mesh:
     """Lay the axes over the ranks: the first axis of ``strategy.order`` joins neighbouring ranks.
 
     Raises InvalidInputError when the strategy does not use exactly the processes there are.
     """
-    axes: list[Axis] = [axis for axis in reversed(strategy.order) if axis != "ep" and getattr(strategy, axis) > 1]
-    sizes: dict[Axis, int] = {axis: int(getattr(strategy, axis)) for axis in axes}
-    wanted = int(strategy.n_devices)
+    sizes = _sizes(strategy)
+    wanted = math.prod(sizes.values())
     if wanted != place.n_processes:
         split = " x ".join(f"{axis} {size}" for axis, size in sizes.items()) or "one process"
         raise InvalidInputError(
             f"the strategy ({split}) is for {wanted} processes and there are {place.n_processes}",
             hint=f"start {wanted} processes, or plan again for {place.n_processes}",
         )
-    if wanted == 1:
-        return Mesh(sizes={}, indexes={})
-    device_mesh = init_device_mesh(device_type, tuple(sizes.values()), mesh_dim_names=tuple(sizes))
-    coordinate = device_mesh.get_coordinate()
-    assert coordinate is not None, dist.get_rank()
-    return Mesh(sizes=sizes, indexes=dict(zip(sizes, coordinate, strict=True)), device_mesh=device_mesh)
+    indexes = _indexes(sizes, place.rank)
+    mesh = Mesh(sizes=sizes, indexes=indexes)
+    joint = [tuple(axis for axis in sizes if axis in axes) for axes in JOINT]
+    with_shard = tuple(axis for axis in sizes if axis in ("cp", "rep"))
+    joint.append(tuple(axis for axis in sizes if axis in ("shard", *with_shard)))
+    for axes in dict.fromkeys([*((axis,) for axis in sizes), *(j for j in joint if j)]):
+        for ranks in _all_groups(sizes, axes):
+            group = dist.new_group(list(ranks))
+            if place.rank in ranks:
+                mesh.groups[axes], mesh.ranks[axes] = group, ranks
+    return mesh
+
+
+def _sizes(strategy: Strategy) -> dict[MeshAxis, int]:
+    """Size by axis, fastest first, axes of one process left out."""
+    dp, ep = int(strategy.dp), int(strategy.ep)
+    shard = ep if ep > 1 else 1
+    if strategy.zero_stage > 0:
+        shard = int(strategy.shard) if strategy.shard is not None else dp
+    if dp % shard:
+        raise InvalidInputError(
+            f"dp {dp} does not divide into groups of {shard} that share states or experts",
+            hint=f"choose a divisor of {dp}",
+        )
+    sizes: dict[MeshAxis, int] = {}
+    for axis in strategy.order:
+        if axis == "dp":
+            sizes |= {"shard": shard, "rep": dp // shard}
+        elif axis != "ep":
+            sizes[axis] = int(getattr(strategy, axis))
+    return {axis: size for axis, size in sizes.items() if size > 1}
+
+
+def _indexes(sizes: dict[MeshAxis, int], rank: int) -> dict[MeshAxis, int]:
+    indexes: dict[MeshAxis, int] = {}
+    for axis, size in sizes.items():
+        indexes[axis] = rank % size
+        rank //= size
+    return indexes
+
+
+def _all_groups(sizes: dict[MeshAxis, int], axes: tuple[MeshAxis, ...]) -> list[tuple[int, ...]]:
+    """Every group over the axes: ranks that agree on all the others.
+
+    >>> _all_groups({"tp": 2, "rep": 2}, ("rep",))
+    [(0, 2), (1, 3)]
+    """
+    strides: dict[MeshAxis, int] = {}
+    stride = 1
+    for axis, size in sizes.items():
+        strides[axis] = stride
+        stride *= size
+
+    def places(some: list[MeshAxis]) -> list[int]:
+        ranges = [range(sizes[axis]) for axis in reversed(some)]
+        return [sum(i * strides[a] for i, a in zip(at, reversed(some), strict=True)) for at in product(*ranges)]
+
+    others = places([axis for axis in sizes if axis not in axes])
+    return [tuple(base + within for within in places(list(axes))) for base in others]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,45 +13,43 @@ from trainwright.errors import InvalidInputError
 from trainwright.jobs.strategy import Strategy
 from trainwright.runtime.collective import all_reduce, sum_gradients
 from trainwright.runtime.loss import divided_loss_sum, loss_sum
-from trainwright.runtime.mesh import Mesh
+from trainwright.runtime.mesh import Mesh, MeshAxis
 from trainwright.runtime.model import logits_of
+from trainwright.runtime.precision import Precision
 from trainwright.runtime.recompute import recompute_blocks
 from trainwright.runtime.share import Share
 from trainwright.runtime.tensor import Division, divide
+from trainwright.runtime.zero import RowOptimizerShards, rows_of, shard_fully
 
-Precision = Callable[[], AbstractContextManager[object]]
+Mark = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sharded:
-    """A model on its mesh: ``division`` is what tensor parallelism made of it."""
+    """A model on its mesh.
+
+    ``local`` are this process's parameters as the optimizer sees them, plain tensors by name; ``shares`` says which
+    part of the whole each divided one is, ``over`` which axes divide it. ``division`` is what tensor parallelism made.
+    """
 
     model: nn.Module
     mesh: Mesh
     strategy: Strategy
     division: Division
+    local: dict[str, nn.Parameter]
+    shares: dict[str, Share]
+    over: dict[str, tuple[MeshAxis, ...]] = field(default_factory=dict)
+    rows: RowOptimizerShards | None = None
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """The trainable parameters of this process."""
-        return [p for p in self.model.parameters() if p.requires_grad]
-
-    def local_parameters(self) -> dict[str, Tensor]:
-        """What this process holds of each parameter, as a plain tensor."""
-        return dict(self.model.named_parameters())
-
-    def local_gradients(self) -> dict[str, Tensor]:
-        """What this process holds of each gradient, as a plain tensor."""
-        return {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
-
-    @property
-    def shares(self) -> dict[str, Share]:
-        """Which part of the whole each divided parameter is."""
-        return self.division.shares
+        """What the optimizer updates."""
+        return list(self.local.values())
 
     def owns(self, name: str) -> bool:
-        """Whether this process is the one that writes the parameter to a checkpoint."""
-        return self.mesh.index("dp") == 0 and (name in self.shares or self.mesh.index("tp") == 0)
+        """Whether this process is the one that writes its part of the parameter to a checkpoint."""
+        dividing = self.over.get(name, ())
+        return all(index == 0 for axis, index in self.mesh.indexes.items() if axis not in dividing)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy summed over tokens, the same on every tensor-parallel process."""
@@ -60,9 +58,7 @@ class Sharded:
             return loss_sum(logits, targets)
         return divided_loss_sum(logits, targets, begin, self.mesh.group("tp"))
 
-    def gradients(
-        self, micros: Sequence[tuple[Tensor, Tensor]], scale: float, run: Precision, mark: Callable[[str], None]
-    ) -> Tensor:
+    def gradients(self, micros: Sequence[tuple[Tensor, Tensor]], scale: float, run: Precision, mark: Mark) -> Tensor:
         """Forward and backward of each micro-batch (inputs, targets); returns ``scale`` times the sum of their losses.
 
         Gradients of that are added up in the parameters; ``mark`` is told what was done when it is done.
@@ -78,26 +74,50 @@ class Sharded:
         return total
 
     def join_gradients(self) -> None:
-        """Sum gradients over the data-parallel replicas, and over tp those that are partial there; once a step."""
-        named = dict(self.model.named_parameters())
-        if partial := [named[name] for name in self.division.partial if named[name].requires_grad]:
-            sum_gradients(partial, self.mesh.group("tp"))
-        if self.mesh.size("dp") > 1:
-            sum_gradients(self.parameters, self.mesh.group("dp"))
+        """Once a step: leave in ``local`` the gradients of the whole batch."""
+        named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        if partial := [named[name] for name in self.division.partial if name in named]:
+            _sum_local(partial, self.mesh.group("tp"))
+        if self.strategy.zero_stage >= 2:
+            for name, parameter in named.items():
+                self.local[name].grad = None if parameter.grad is None else _plain(parameter.grad)
+                parameter.grad = None
+            return
+        if self.rows is not None:
+            if self.mesh.size("cp", "rep") > 1:
+                sum_gradients(list(named.values()), self.mesh.group("cp", "rep"))
+            self.rows.take_gradients()
+        elif self.mesh.size("cp", "shard", "rep") > 1:
+            sum_gradients(list(named.values()), self.mesh.group("cp", "shard", "rep"))
 
-    def gradient_norm(self) -> Tensor:
-        """The Euclidean norm of the whole model's gradient, the same on every process."""
-        named = [(name, p.grad) for name, p in self.model.named_parameters() if p.grad is not None]
-        if self.mesh.size("tp") == 1:
-            return torch.nn.utils.get_total_norm([grad for _, grad in named])
-        here = [grad for name, grad in named if name in self.shares]
-        alike = [grad for name, grad in named if name not in self.shares]
-        squares = all_reduce(torch.nn.utils.get_total_norm(here).square(), self.mesh.group("tp"))
-        return (squares + torch.nn.utils.get_total_norm(alike).square()).sqrt()
+    def after_update(self) -> None:
+        """Once a step, after the optimizer: where rows were updated apart, everybody gets them."""
+        if self.rows is not None:
+            self.rows.give_parameters()
+
+    def agree(self, loss: Tensor, flags: Sequence[float] = ()) -> tuple[float, float, list[float]]:
+        """(loss, gradient norm, sums of flags) over all processes, in one small collective.
+
+        Each process adds its part divided by how many processes hold the same.
+        """
+        mesh = self.mesh
+        n = mesh.size(*mesh.sizes)
+        square = sum(
+            float(torch.linalg.vector_norm(p.grad)) ** 2 * mesh.size(*self.over.get(name, ())) / n
+            for name, p in self.local.items()
+            if p.grad is not None
+        )
+        values = torch.tensor([float(loss) * mesh.size("cp", "shard", "rep") / n, square, *flags], dtype=torch.float64)
+        if n > 1:
+            all_reduce(values)
+        total, square, *summed = values.tolist()
+        return total, square**0.5, summed
 
     def total(self, value: Tensor) -> Tensor:
         """A sum over the parts of the global batch that the replicas saw, in place."""
-        return all_reduce(value, self.mesh.group("dp")) if self.mesh.size("dp") > 1 else value
+        if self.mesh.size("cp", "shard", "rep") == 1:
+            return value
+        return all_reduce(value, self.mesh.group("cp", "shard", "rep"))
 
 
 def shard_model(model: nn.Module, strategy: Strategy, mesh: Mesh) -> Sharded:
@@ -106,16 +126,28 @@ def shard_model(model: nn.Module, strategy: Strategy, mesh: Mesh) -> Sharded:
     division = Division()
     if (size := mesh.size("tp")) > 1:
         division = divide(model, mesh.group("tp"), mesh.index("tp"), size, sequence=strategy.sequence_parallel)
+    over: dict[str, tuple[MeshAxis, ...]] = dict.fromkeys(division.shares, ("tp",))
     recompute_blocks(model, strategy.recompute, int(strategy.recompute_every))
-    return Sharded(model=model, mesh=mesh, strategy=strategy, division=division)
+    local = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    shares, rows = dict(division.shares), None
+    n, index = mesh.size("shard"), mesh.index("shard")
+    if n > 1 and strategy.zero_stage:
+        over = {name: (*over.get(name, ()), "shard") for name in local}
+    if n > 1 and strategy.zero_stage == 1:
+        rows = RowOptimizerShards(local, division.shares, mesh)
+        local, shares = rows.rows, rows.shares
+    elif n > 1 and strategy.zero_stage >= 2:
+        shares = {name: rows_of(name, p, division.shares, index, n)[2] for name, p in local.items()}
+        shard_fully(model, mesh, strategy.zero_stage)
+        local = {name: nn.Parameter(_plain(p.data)) for name, p in model.named_parameters() if p.requires_grad}
+    return Sharded(
+        model=model, mesh=mesh, strategy=strategy, division=division, local=local, shares=shares, over=over, rows=rows
+    )
 
 
 def refuse_unbuilt(strategy: Strategy) -> None:
     """Raise InvalidInputError for a strategy that the runtime cannot carry out."""
-    wrong = {
-        "cp": strategy.cp > 1, "pp": strategy.pp > 1, "ep": strategy.ep > 1,
-        "zero_stage": strategy.zero_stage > 0, "offload": strategy.offload != "none",
-    }  # fmt: skip
+    wrong = {"cp": strategy.cp > 1, "pp": strategy.pp > 1, "ep": strategy.ep > 1, "offload": strategy.offload != "none"}
     if unbuilt := [name for name, is_wrong in wrong.items() if is_wrong]:
         raise InvalidInputError(
             f"the runtime cannot carry out {', '.join(unbuilt)} of this strategy",
@@ -123,13 +155,17 @@ def refuse_unbuilt(strategy: Strategy) -> None:
         )
 
 
-def precision(name: str, device_type: str = "cpu") -> Precision:
-    """The context in which forward runs.
+def _plain(tensor: Any) -> Tensor:
+    """The local part of a DTensor, as a plain tensor over the same memory."""
+    local: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return local
 
-    bf16: parameters, gradients and optimizer states stay fp32; matmuls and attention run in bf16 (torch.autocast).
-    """
-    if name == "bf16":
-        return lambda: torch.autocast(device_type, dtype=torch.bfloat16)
-    if name in ("fp32", "tf32"):
-        return nullcontext
-    raise InvalidInputError(f"precision {name} does not run on {device_type}", hint="use fp32 or bf16")
+
+def _sum_local(parameters: Sequence[nn.Parameter], group: Any) -> None:
+    """Sum the gradients that this process holds, divided over other axes or not."""
+    if any(hasattr(p.grad, "to_local") for p in parameters):
+        for parameter in parameters:
+            if parameter.grad is not None:
+                all_reduce(_plain(parameter.grad), group)
+    else:
+        sum_gradients(parameters, group)

@@ -5,8 +5,6 @@ Names: ``weights/PARAMETER``, ``optimizer/KEY/PARAMETER`` and ``random/RANK``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -14,68 +12,71 @@ from torch.optim import Optimizer
 from trainwright.errors import CheckpointError
 from trainwright.runtime.checkpoint import Checkpoint, Piece, load_pieces
 from trainwright.runtime.place import Place
+from trainwright.runtime.shard import Sharded
 from trainwright.runtime.share import Share, whole
 
-Shares = Mapping[str, Share]
-"""By parameter name; a parameter that is not named is held whole."""
 
-
-def state_pieces(
-    model: nn.Module, optimizer: Optimizer, shares: Shares, place: Place, owns: Callable[[str], bool]
-) -> dict[str, Piece]:
-    """Everything this process holds; ``owns`` says of a parameter whether this process writes it."""
-    pieces = _weights(model, shares, owns)
-    for name, parameter in model.named_parameters():
+def state_pieces(sharded: Sharded, optimizer: Optimizer, place: Place) -> dict[str, Piece]:
+    """Everything this process holds; pieces without elements (more processes than rows) are left out."""
+    pieces = _weights(sharded)
+    for name, parameter in sharded.local.items():
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
-                pieces[f"optimizer/{key}/{name}"] = _like(parameter, value, shares.get(name), owns(name))
+                owned = sharded.owns(name) if value.shape == parameter.shape else _holds_start(sharded, name)
+                pieces[f"optimizer/{key}/{name}"] = _like(parameter, value, sharded.shares.get(name), owned)
     random = torch.get_rng_state()
     pieces[f"random/{place.rank}"] = Piece(random, whole(tuple(random.shape)))
-    return pieces
+    return {name: piece for name, piece in pieces.items() if piece.share.spans}
 
 
-def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer, shares: Shares, place: Place) -> bool:
+def restore(checkpoint: Checkpoint, sharded: Sharded, optimizer: Optimizer, place: Place) -> bool:
     """Fill model, optimizer and random state; False when the random state was saved on another mesh."""
-    pieces = _weights(model, shares, _everything)
+    pieces = _weights(sharded)
     wanted = {name for name in checkpoint.tensors if name.startswith("weights/")}
     if unknown := sorted(wanted - pieces.keys()):
         raise CheckpointError(
             f"{checkpoint.folder} is of another model: it has {unknown[0][8:]}, which is not in this one",
             hint="run with the plan that made it, or choose another folder",
         )
-    parameters = dict(model.named_parameters())
     for full_name in checkpoint.tensors:
         kind, _, rest = full_name.partition("/")
         if kind == "optimizer":
             key, _, name = rest.partition("/")
             shape = tuple(checkpoint.tensors[full_name]["shape"])
-            pieces[full_name] = _empty_state(optimizer, parameters[name], key, shape, shares.get(name))
+            pieces[full_name] = _empty_state(optimizer, sharded.local[name], key, shape, sharded.shares.get(name))
     random_name = f"random/{place.rank}"
     random = torch.get_rng_state()
     if random_name in checkpoint.tensors:
         pieces[random_name] = Piece(random, whole(tuple(random.shape)))
     load_pieces(checkpoint, pieces)
     torch.set_rng_state(random)
+    sharded.after_update()
     return random_name in checkpoint.tensors
 
 
 def whole_weights(checkpoint: Checkpoint, model: nn.Module) -> None:
     """Fill an undivided model from a checkpoint of any mesh."""
-    load_pieces(checkpoint, _weights(model, {}, _everything))
+    load_pieces(checkpoint, {f"weights/{name}": Piece(t, whole(tuple(t.shape))) for name, t in _kept(model).items()})
 
 
-def _everything(_name: str) -> bool:
-    return True
-
-
-def _weights(model: nn.Module, shares: Shares, owns: Callable[[str], bool]) -> dict[str, Piece]:
-    parameters = dict(model.named_parameters())
+def _kept(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters, each once, and the buffers that are part of a model's state."""
     kept = model.state_dict()
     buffers = {name: value for name, value in model.named_buffers() if name in kept}
+    return {**{name: p.detach() for name, p in model.named_parameters()}, **buffers}
+
+
+def _weights(sharded: Sharded) -> dict[str, Piece]:
+    tensors = {**_kept(sharded.model), **{name: p.detach() for name, p in sharded.local.items()}}
     return {
-        f"weights/{name}": _like(value, value.detach(), shares.get(name), owns(name))
-        for name, value in {**parameters, **buffers}.items()
+        f"weights/{name}": _like(value, value, sharded.shares.get(name), sharded.owns(name))
+        for name, value in tensors.items()
     }
+
+
+def _holds_start(sharded: Sharded, name: str) -> bool:
+    """Whether this process writes what all parts of a parameter have alike, such as a step count."""
+    return sharded.owns(name) and all(sharded.mesh.index(axis) == 0 for axis in sharded.over.get(name, ()))
 
 
 def _like(parameter: Tensor, value: Tensor, share: Share | None, owned: bool) -> Piece:

@@ -56,19 +56,19 @@ def one_step(session: Session) -> StepRecord:
     loss = sharded.gradients(micros, 1.0 / session.tokens_per_step, session.precision, clock.mark)
     session.beat("waiting for the others to join gradients")
     sharded.join_gradients()
-    loss_value = session.agree(loss)
     clock.mark("communication")
-    norm = sharded.gradient_norm()
-    _check_finite(session, loss_value, float(norm))
+    loss_value, norm = session.agree(loss)
+    _check_finite(session, loss_value, norm)
     clip(sharded.parameters, norm, settings.clip_norm)
     session.optimizer.step()
     session.optimizer.zero_grad(set_to_none=True)
+    sharded.after_update()
     clock.mark("optimizer")
     return StepRecord(
         step=session.step,
         loss=loss_value,
         learning_rate=rate,
-        gradient_norm=float(norm),
+        gradient_norm=norm,
         tokens=session.tokens_per_step,
         seconds=clock.seconds,
         time=clock.parts,
@@ -98,7 +98,9 @@ def evaluate(session: Session) -> Evaluation:
 def _measured_step(session: Session) -> None:
     """A step under the memory profiler, which slows it down: its time does not count."""
     records: list[StepRecord] = []
-    alive = [*session.sharded.model.parameters(), *session.sharded.model.buffers()]
+    alive = [*session.sharded.local.values(), *session.sharded.model.buffers()]
+    if session.sharded.strategy.zero_stage < 2:
+        alive += session.sharded.model.parameters()
     alive += [v for state in session.optimizer.state.values() for v in state.values() if isinstance(v, Tensor)]
     session.peak_bytes = peak_bytes_of(lambda: records.append(one_step(session)), alive)
     session.keep(records[0], counts=False)

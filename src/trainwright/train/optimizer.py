@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from trainwright.errors import InvalidInputError
@@ -41,9 +41,9 @@ def make_optimizer(parameters: Iterable[nn.Parameter], settings: OptimizerSettin
     )
 
 
-def clip(parameters: Iterable[nn.Parameter], norm: Tensor, limit: float | None) -> None:
+def clip(parameters: Iterable[nn.Parameter], norm: float, limit: float | None) -> None:
     """Scale all gradients so that their norm, already known, is at most ``limit``; within it nothing is touched."""
-    if limit is not None and (scale := limit / (float(norm) + 1e-6)) < 1:
+    if limit is not None and (scale := limit / (norm + 1e-6)) < 1:
         for parameter in parameters:
             if parameter.grad is not None:
                 parameter.grad.mul_(scale)

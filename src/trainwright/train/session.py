@@ -18,15 +18,15 @@ from trainwright.jobs.job import Job
 from trainwright.records.run import Evaluation
 from trainwright.records.step import StepRecord, step_line
 from trainwright.runtime.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
-from trainwright.runtime.collective import all_reduce
 from trainwright.runtime.place import Place
-from trainwright.runtime.shard import Precision, Sharded
+from trainwright.runtime.precision import Precision
+from trainwright.runtime.shard import Sharded
 from trainwright.runtime.state import restore, state_pieces
 from trainwright.train.rates import rate_at
 from trainwright.train.task import Rows, Task
 
 Stop = Literal["", "interrupt", "preempt"]
-_STOPS: tuple[Stop, ...] = ("", "interrupt", "preempt")
+_STOPS: tuple[Stop, ...] = ("interrupt", "preempt")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,12 +93,12 @@ class Session:
     def batch(self, step: int) -> Rows:
         """This replica's rows of the step's global batch: inputs and targets."""
         mesh = self.sharded.mesh
-        return self.task.rows(step, mesh.index("dp"), mesh.size("dp"))
+        return self.task.rows(step, mesh.dp_index, mesh.dp)
 
     def held_out_batches(self) -> Iterator[Rows]:
         """This replica's share of the held-out data, in micro-batches."""
         mesh = self.sharded.mesh
-        return self.task.held_out(mesh.index("dp"), mesh.size("dp"), self.micro_batch)
+        return self.task.held_out(mesh.dp_index, mesh.dp, self.micro_batch)
 
     def beat(self, doing: str) -> None:
         """Tell the launcher that this process is alive, where it is and what it does."""
@@ -109,13 +109,12 @@ class Session:
         self.notes.append(text)
         self.tell("event", text)
 
-    def agree(self, loss_sum: Tensor) -> float:
-        """The loss over the whole global batch; also makes all processes stop at the same step."""
-        if self.place.n_processes > 1:
-            self.sharded.total(loss_sum)
-            stop = torch.tensor([float(_STOPS.index(self.stop_asked_here))])
-            self.agreed_stop = _STOPS[int(all_reduce(stop, largest=True))]
-        return float(loss_sum)
+    def agree(self, loss: Tensor) -> tuple[float, float]:
+        """(loss, gradient norm) of the whole global batch; also makes all processes stop at the same step."""
+        flags = [float(self.stop_asked_here == stop) for stop in _STOPS]
+        total, norm, asked = self.sharded.agree(loss, flags)
+        self.agreed_stop = next((stop for stop, n in zip(_STOPS, asked, strict=True) if n), "")
+        return total, norm
 
     @property
     def asked_to_stop(self) -> Stop:
@@ -148,7 +147,7 @@ class Session:
         save_checkpoint(
             self.folder / "checkpoints",
             self.step,
-            state_pieces(sharded.model, self.optimizer, sharded.shares, self.place, sharded.owns),
+            state_pieces(sharded, self.optimizer, self.place),
             self._state(),
             self.place,
             self.job.keep_checkpoints,
@@ -161,7 +160,7 @@ class Session:
         if checkpoint is None:
             return
         self._take_up(checkpoint.state, checkpoint)
-        if not restore(checkpoint, self.sharded.model, self.optimizer, self.sharded.shares, self.place):
+        if not restore(checkpoint, self.sharded, self.optimizer, self.place):
             self.note(f"resumed on another mesh: random numbers of process {self.place.rank} begin anew")
         self.step = self.saved_step = self.resumed_from = checkpoint.step
 

@@ -30,7 +30,8 @@ from trainwright.runtime.launch import Orders
 from trainwright.runtime.mesh import make_mesh
 from trainwright.runtime.model import build_model
 from trainwright.runtime.place import Place, join_local, leave, use_threads
-from trainwright.runtime.shard import precision, shard_model
+from trainwright.runtime.precision import precision
+from trainwright.runtime.shard import shard_model
 from trainwright.train.finish import finish_model
 from trainwright.train.loop import train
 from trainwright.train.measure import median_parts, resident_bytes
@@ -71,7 +72,7 @@ def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..
     """Build model, optimizer and data order on this process's part of the mesh."""
     job = job_from_dict(plan.job)
     strategy = strategy_of(plan)
-    mesh = make_mesh(strategy, place, plan.device_type)
+    mesh = make_mesh(strategy, place)
     tokens = open_tokens(folder / "data")
     _check_sizes(job, strategy, plan, tokens)
     sharded = shard_model(build_model(plan.model, job.seed), strategy, mesh)
