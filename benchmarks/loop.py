@@ -19,7 +19,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as functional
 
-from trainwright.data.order import windows
 from trainwright.data.tokens import prepare_tokens
 from trainwright.jobs.job import Stopping
 from trainwright.jobs.parse import example_job
@@ -74,11 +73,10 @@ def bare_step(session: Session, precision: str) -> Callable[[], None]:
     taken: list[float] = []
 
     def step() -> None:
-        starts = session.order.starts(len(taken))
-        rows = torch.from_numpy(windows(session.tokens.train, starts, session.order.seq))
+        inputs, targets = session.task.rows(len(taken), 0, 1)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            logits = model(input_ids=rows[:, :-1], use_cache=False).logits
-            loss = functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
+            logits = model(input_ids=inputs, use_cache=False).logits
+            loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
