@@ -22,6 +22,11 @@ TWO: dict[str, Any] = {
         f"{kind} zero{stage}": (kind, {"dp": 2, "micro_batch": 2, "zero_stage": stage})
         for kind, stage in product(("llama", "gpt2", "mixtral", "bert", "vit"), (1, 2, 3))
     },
+    **{
+        f"{kind} cp2 {way}": (kind, {"cp": 2, "micro_batch": 4, "cp_kind": way})
+        for kind, way in product(("llama", "gpt2", "mixtral", "qwen3", "bert"), ("ring", "all_to_all"))
+    },
+    "mixtral ep2": ("mixtral", {"dp": 2, "ep": 2, "micro_batch": 2}),
     "llama tp2 full": ("llama", {"tp": 2, "micro_batch": 8, "recompute": "full"}),
     "llama tp2 sp selective": (
         "llama",

@@ -35,13 +35,13 @@ def build_model(config: dict[str, Any], seed: int) -> nn.Module:
     return model.train()
 
 
-def logits_of(model: nn.Module, inputs: Tensor) -> Tensor:
+def logits_of(model: nn.Module, inputs: Tensor, **more: Any) -> Tensor:
     """Logits [batch, seq, vocabulary] for token ids [batch, seq]; for other models what they give for their input."""
     config: Any = getattr(model, "config", None)
     if config is None:
         output = model(inputs)
     else:
-        extra = {"use_cache": False} if getattr(config, "use_cache", None) is not None else {}
+        extra = {"use_cache": False, **more} if getattr(config, "use_cache", None) is not None else more
         output = model(**{str(model.main_input_name): inputs}, **extra)
     logits: Tensor = output if isinstance(output, Tensor) else output.logits
     return logits

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.strategy import Strategy
 from trainwright.runtime.collective import all_reduce, sum_gradients
+from trainwright.runtime.context import divide_attention, stretch
+from trainwright.runtime.expert import divide_experts
 from trainwright.runtime.loss import divided_loss_sum, loss_sum
 from trainwright.runtime.mesh import Mesh, MeshAxis
 from trainwright.runtime.model import logits_of
@@ -58,6 +60,24 @@ class Sharded:
             return loss_sum(logits, targets)
         return divided_loss_sum(logits, targets, begin, self.mesh.group("tp"))
 
+    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of a micro-batch, summed over this process's part of it."""
+        return self.loss(*self._logits_and_targets(inputs, targets))
+
+    def check(self, inputs: Tensor, targets: Tensor, *, hits: bool) -> Tensor:
+        """[loss summed, targets, how often the likeliest answer is right] of this process's part; needs no gradient."""
+        logits, wanted = self._logits_and_targets(inputs, targets)
+        right = float((logits.argmax(-1) == wanted).sum()) if hits else 0.0
+        return torch.tensor([float(self.loss(logits, wanted)), float(wanted.numel()), right], dtype=torch.float64)
+
+    def _logits_and_targets(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        size, index = self.mesh.size("cp"), self.mesh.index("cp")
+        if size == 1:
+            return logits_of(self.model, inputs), targets
+        ids = stretch(inputs, index, size)
+        positions = torch.arange(index * ids.shape[1], (index + 1) * ids.shape[1])[None]
+        return logits_of(self.model, ids, position_ids=positions), stretch(targets, index, size)
+
     def gradients(self, micros: Sequence[tuple[Tensor, Tensor]], scale: float, run: Precision, mark: Mark) -> Tensor:
         """Forward and backward of each micro-batch (inputs, targets); returns ``scale`` times the sum of their losses.
 
@@ -66,7 +86,7 @@ class Sharded:
         total = torch.zeros(())
         for inputs, targets in micros:
             with run():
-                loss = scale * self.loss(logits_of(self.model, inputs), targets)
+                loss = scale * self.forward(inputs, targets)
             mark("forward")
             loss.backward()
             mark("backward")
@@ -87,8 +107,13 @@ class Sharded:
             if self.mesh.size("cp", "rep") > 1:
                 sum_gradients(list(named.values()), self.mesh.group("cp", "rep"))
             self.rows.take_gradients()
-        elif self.mesh.size("cp", "shard", "rep") > 1:
-            sum_gradients(list(named.values()), self.mesh.group("cp", "shard", "rep"))
+            return
+        experts = [p for name, p in named.items() if "shard" in self.over.get(name, ())]
+        if experts and self.mesh.size("cp", "rep") > 1:
+            sum_gradients(experts, self.mesh.group("cp", "rep"))
+        if self.mesh.size("cp", "shard", "rep") > 1:
+            others = [p for name, p in named.items() if "shard" not in self.over.get(name, ())]
+            sum_gradients(others, self.mesh.group("cp", "shard", "rep"))
 
     def after_update(self) -> None:
         """Once a step, after the optimizer: where rows were updated apart, everybody gets them."""
@@ -127,10 +152,15 @@ def shard_model(model: nn.Module, strategy: Strategy, mesh: Mesh) -> Sharded:
     if (size := mesh.size("tp")) > 1:
         division = divide(model, mesh.group("tp"), mesh.index("tp"), size, sequence=strategy.sequence_parallel)
     over: dict[str, tuple[MeshAxis, ...]] = dict.fromkeys(division.shares, ("tp",))
+    n, index = mesh.size("shard"), mesh.index("shard")
+    if (size := mesh.size("cp")) > 1:
+        divide_attention(model, mesh.group("cp"), mesh.index("cp"), size, strategy.cp_kind)
+    if strategy.ep > 1:
+        for name in divide_experts(model, division.shares, mesh.group("shard"), index, n):
+            over[name] = (*over.get(name, ()), "shard")
     recompute_blocks(model, strategy.recompute, int(strategy.recompute_every))
     local = {name: p for name, p in model.named_parameters() if p.requires_grad}
     shares, rows = dict(division.shares), None
-    n, index = mesh.size("shard"), mesh.index("shard")
     if n > 1 and strategy.zero_stage:
         over = {name: (*over.get(name, ()), "shard") for name in local}
     if n > 1 and strategy.zero_stage == 1:
@@ -147,7 +177,11 @@ def shard_model(model: nn.Module, strategy: Strategy, mesh: Mesh) -> Sharded:
 
 def refuse_unbuilt(strategy: Strategy) -> None:
     """Raise InvalidInputError for a strategy that the runtime cannot carry out."""
-    wrong = {"cp": strategy.cp > 1, "pp": strategy.pp > 1, "ep": strategy.ep > 1, "offload": strategy.offload != "none"}
+    wrong = {
+        "pp": strategy.pp > 1,
+        "ep with zero_stage": strategy.ep > 1 and strategy.zero_stage > 0,
+        "offload": strategy.offload != "none",
+    }
     if unbuilt := [name for name, is_wrong in wrong.items() if is_wrong]:
         raise InvalidInputError(
             f"the runtime cannot carry out {', '.join(unbuilt)} of this strategy",

@@ -16,7 +16,6 @@ from torch import Tensor
 from trainwright.errors import InterruptedRunError, NumericsError, PreemptedError
 from trainwright.records.run import Evaluation
 from trainwright.records.step import StepRecord
-from trainwright.runtime.model import logits_of
 from trainwright.train.measure import Clock, peak_bytes_of
 from trainwright.train.optimizer import clip
 from trainwright.train.session import Session
@@ -84,10 +83,7 @@ def evaluate(session: Session) -> Evaluation:
     total = torch.zeros(3, dtype=torch.float64)
     for inputs, targets in session.held_out_batches():
         with session.precision():
-            logits = logits_of(model, inputs)
-            total[0] += session.sharded.loss(logits, targets).double()
-        total[1] += targets.numel()
-        total[2] += (logits.argmax(-1) == targets).sum() if counts_hits else 0
+            total += session.sharded.check(inputs, targets, hits=counts_hits)
     model.train()
     session.sharded.total(total)
     loss, hits = (float(part / total[1]) for part in (total[0], total[2]))
