@@ -20,7 +20,8 @@ def traced(config: dict[str, Any], strategy: Strategy, seq: int, n_micro: int) -
     torch = pytest.importorskip("torch")
     from trainwright.runtime.mesh import Mesh
     from trainwright.runtime.model import build_model
-    from trainwright.runtime.shard import precision, shard_model
+    from trainwright.runtime.precision import precision
+    from trainwright.runtime.shard import shard_model
     from trainwright.train.measure import peak_bytes_of
     from trainwright.train.optimizer import clip, make_optimizer
 
@@ -30,8 +31,8 @@ def traced(config: dict[str, Any], strategy: Strategy, seq: int, n_micro: int) -
     def step() -> None:
         rows = [torch.randint(0, config["vocab_size"], (strategy.micro_batch, seq + 1)) for _ in range(n_micro)]
         micros = [(row[:, :-1], row[:, 1:]) for row in rows]
-        sharded.gradients(micros, 1.0, precision(strategy.precision), lambda _: None)
-        clip(sharded.parameters, sharded.gradient_norm(), 1.0)
+        loss = sharded.gradients(micros, 1.0, precision(strategy.precision), lambda _: None)
+        clip(sharded.parameters, sharded.agree(loss)[1], 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
