@@ -73,16 +73,15 @@ class MatmulCurve:
 class AttentionCurve:
     """What a fused attention kernel was measured to reach, with the FLOP counted that it really does.
 
-    FLOP per second = best * flop/(flop + half_flop) * head_dim/(head_dim + half_dim), where ``flop`` is the forward's
-    for both. A causal kernel skips the masked half in blocks of ``key_block`` keys, so it does
-    (keys + key_block) / (2 keys) of the pairs, and at most all.
+    FLOP per second = best * keys/(keys + half_keys) * head_dim/(head_dim + half_dim). A causal kernel skips the masked
+    half in blocks of ``key_block`` keys, so it does (keys + key_block) / (2 keys) of the pairs, and at most all.
     """
 
     forward_flop_per_s: float
     backward_flop_per_s: float
-    forward_half_flop: float = 0.0
+    forward_half_keys: float = 0.0
     forward_half_dim: float = 0.0
-    backward_half_flop: float = 0.0
+    backward_half_keys: float = 0.0
     backward_half_dim: float = 0.0
     key_block: int = 1
 
