@@ -99,6 +99,18 @@ def compose(parts: Ingredients, scales: Scales = AS_IS) -> Composed:
     return Composed(time=time, hidden=hidden)
 
 
+def total_s(parts: Ingredients, scales: Scales = AS_IS) -> Array:
+    """The seconds of ``compose``, all parts together: what a search needs."""
+    one = _micro_batch(parts, scales)
+    stage_s = np.asarray(one.total)
+    slowest = np.max(np.where(parts.weight > 0, stage_s, 0.0), axis=0)
+    bubble = np.maximum(np.sum(stage_s * parts.weight, axis=0) - slowest, 0.0) * parts.fill
+    reduce_s, _ = _reductions(parts, scales, one)
+    once = parts.step_update * scales.update + parts.step_idle + parts.step_offload
+    total: Array = slowest * parts.n_micro + bubble + reduce_s + _sends(parts, scales) + once
+    return total
+
+
 def _micro_batch(parts: Ingredients, scales: Scales) -> _MicroBatch:
     """What one micro-batch takes on each stage, with what overlaps inside it."""
     forward = parts.forward * scales.compute + parts.forward_stream * scales.stream

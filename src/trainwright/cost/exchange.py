@@ -66,6 +66,8 @@ def tp_s(stages: Stages, table: Table, where: Spans) -> Array:
 def _repeated(stages: Stages, axis: str, table: Table, where: Span, kind: str) -> Array:
     total: Array = np.zeros_like(stages.n_body)
     for cost, held in stages.pieces:
+        if not np.any(getattr(cost, f"{axis}_calls")):
+            continue
         calls = np.maximum(getattr(cost, f"{axis}_calls"), 1e-9)
         message = getattr(cost, f"{axis}_bytes") / calls
         if kind == "pair":
@@ -132,14 +134,16 @@ def data_parallel(stages: Stages, table: Table, where: Spans, stack: Stack) -> D
         if sharded:
             one = collective_s("reduce_scatter", dense * trained * send, where.shard)
             one = one + collective_s("all_reduce", dense * trained * send / kept, where.replica)
-            one = one + collective_s("reduce_scatter", expert * trained * send, where.expert) * (expert > 0)
             whole = collective_s("all_gather", dense * gather, where.shard)
-            whole = whole + collective_s("all_gather", expert * gather, where.expert) * (expert > 0)
+            if np.any(expert):
+                one = one + collective_s("reduce_scatter", expert * trained * send, where.expert) * (expert > 0)
+                whole = whole + collective_s("all_gather", expert * gather, where.expert) * (expert > 0)
             needed = 1.0 if table.strategy.zero_stage == 3 else np.where(trained > 0, 1.0, 0.0)
             gather_s = gather_s + whole * held * needed
         else:
             one = collective_s("all_reduce", dense * trained * send, where.dp)
-            one = one + collective_s("all_reduce", expert * trained * send, where.expert) * (expert > 0)
+            if np.any(expert):
+                one = one + collective_s("all_reduce", expert * trained * send, where.expert) * (expert > 0)
         reduce_s = reduce_s + one * held * (trained > 0)
     none = np.zeros_like(reduce_s)
     if table.strategy.zero_stage == 3:

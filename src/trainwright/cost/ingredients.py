@@ -100,7 +100,7 @@ def _compute(setting: Setting) -> dict[str, Array]:
         "attention": held.body.attention_s * held.n_body,
     }
     return {
-        **{name: value * stack.compute_scale for name, value in seconds.items()},
+        **(seconds if stack.compute_scale == 1.0 else {name: s * stack.compute_scale for name, s in seconds.items()}),
         "host": kernels * stack.kernel_share * dispatch_s(setting) + stack.layer_s * held.n_body + stack.micro_batch_s,
         "layers": np.maximum(held.n_body, 1.0),
     }

@@ -8,7 +8,7 @@ straight lines.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import reduce
 
 import numpy as np
@@ -24,6 +24,7 @@ from trainwright.cost.activations import (
 from trainwright.cost.inflight import Array, Residence, residence
 from trainwright.cost.memory_rules import MemoryRules
 from trainwright.cost.states import StateBytes, Weights, on_device, state_bytes, trained_parameters, weights
+from trainwright.cost.table import once_per_combination
 from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
 from trainwright.models.spec import Attention, Block, CrossEntropy, Lookup, ModelSpec, Op
@@ -46,7 +47,8 @@ def step_memory(
     Counts of ``strategy`` may be arrays of one length; then every figure is such an array. Stages: the first, one
     between, the last. Ignores fragmentation and what lives outside the allocator (memory_rules.py adds those).
     """
-    moments = _moments(_step(model, workload, strategy, rules))
+    step = _step(model, workload, strategy, rules)
+    moments = _whole(_fixed(step), _moments(step))
     totals = np.stack([sum(moment.values(), start=np.zeros(())) for moment in moments])
     when = np.argmax(totals, axis=0)[None]
     stages = {part: _pick(np.stack([moment[part] for moment in moments]), when) for part in MEMORY_PARTS}
@@ -59,9 +61,11 @@ def step_memory(
 
 def peak_bytes(model: ModelSpec, workload: Workload, strategy: Strategy, rules: MemoryRules) -> Number:
     """The total of ``step_memory`` alone: most bytes of the fullest stage, without saying where they are."""
-    peak: Number = 0.0
-    for moment in _moments(_step(model, workload, strategy, rules)):
-        peak = np.maximum(peak, np.max(sum(moment.values(), start=np.zeros(())), axis=0))
+    step = _step(model, workload, strategy, rules)
+    moving: Number = 0.0
+    for moment in _moments(step):
+        moving = np.maximum(moving, moment.total)
+    peak: Number = np.max(sum(_fixed(step).values(), start=0.0) + moving, axis=0)
     return peak
 
 
@@ -76,7 +80,7 @@ def _out(parts: Mapping[str, Array], is_scalar: bool) -> Parts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockMemory:
-    """One repeat of a block: bytes stored until backward, kept once recomputed, most in backward, its states.
+    """One repeat of a block: bytes stored until backward, kept once recomputed, most in backward.
 
     ``peak`` counts what is kept too; ``logits`` is the loss's share of it; ``boundary`` is the gradient that waits on
     the residual path meanwhile.
@@ -87,7 +91,6 @@ class BlockMemory:
     peak: Number
     logits: Number
     boundary: Number
-    state: StateBytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,7 @@ class _Step:
     keeper: Keeper
     where: Residence
     blocks: tuple[BlockMemory, ...]
+    states: tuple[StateBytes, ...]
     tied: StateBytes
     fresh: Array
     optimizer_temporary: Number
@@ -111,14 +115,14 @@ def _step(model: ModelSpec, workload: Workload, strategy: Strategy, rules: Memor
     n_micro = np.maximum(workload.global_batch / (np.asarray(strategy.dp, dtype=float) * strategy.micro_batch), 1.0)
     fresh = np.logical_and(rules.fresh_gradients, n_micro <= 1.0)
     held = [weights(block, workload) for block in model.blocks]
-    blocks = [_block(block, w, workload, keeper, fresh) for block, w in zip(model.blocks, held, strict=True)]
     twice = np.array([0.0, model.n_tied_parameters, 0.0])
     is_trained = workload.objective != "lora"
     tied = Weights(held=twice, trained=twice * is_trained, moments=twice * is_trained * _moments_share(held))
     return _Step(
         keeper=keeper,
         where=residence(model, strategy, n_micro),
-        blocks=tuple(blocks),
+        blocks=_blocks(model, workload, keeper, fresh),
+        states=tuple(state_bytes(block, keeper) for block in held),
         tied=state_bytes(tied, keeper),
         fresh=fresh,
         optimizer_temporary=_optimizer_temporary(model, workload, keeper),
@@ -134,7 +138,29 @@ def _moments_share(held: list[Weights]) -> float:
     return float(np.sum(held[0].moments)) / trained if trained else 0.0
 
 
-def _block(block: Block, held: Weights, workload: Workload, keeper: Keeper, fresh: Array) -> BlockMemory:
+def _blocks(model: ModelSpec, workload: Workload, keeper: Keeper, fresh: Array) -> tuple[BlockMemory, ...]:
+    """Every block, walked once for each distinct shape of work in the table."""
+    strategy = keeper.strategy
+    counts = (strategy.micro_batch, strategy.tp, strategy.cp, strategy.recompute_every)
+    columns = np.broadcast_arrays(*(np.atleast_1d(np.asarray(count)) for count in counts), fresh)
+
+    def walk(*shapes: Array) -> tuple[BlockMemory, ...]:
+        micro_batch, tp, cp, every, is_fresh = shapes
+        one: Strategy = replace(strategy, micro_batch=micro_batch, tp=tp, cp=cp, recompute_every=every)
+        at = replace(keeper, strategy=one)
+        return tuple(_block(block, workload, at, is_fresh.astype(np.bool_)) for block in model.blocks)
+
+    return once_per_combination(tuple(columns), walk, _spread)
+
+
+def _spread(blocks: tuple[BlockMemory, ...], index: Array) -> tuple[BlockMemory, ...]:
+    names = [item.name for item in fields(BlockMemory)]
+    return tuple(
+        BlockMemory(**{n: value[index] if np.ndim(value := getattr(b, n)) else value for n in names}) for b in blocks
+    )
+
+
+def _block(block: Block, workload: Workload, keeper: Keeper, fresh: Array) -> BlockMemory:
     """Walk the block's backward, last op first, for its peak.
 
     Eager sequence parallelism stops at the ends, which see whole sequences.
@@ -156,7 +182,7 @@ def _block(block: Block, held: Weights, workload: Workload, keeper: Keeper, fres
             logits = own + need
         live = live - own
     stored = _stored(block, kept, keeper)
-    if strategy.recompute == "full":
+    if strategy.recompute != "none":
         stored = stored + (kept - stored) * (1.0 - 1.0 / strategy.recompute_every)
     held_logits = logits * rules.held_logit_bytes / max(rules.loss_bytes, 1.0)
     return BlockMemory(
@@ -165,7 +191,6 @@ def _block(block: Block, held: Weights, workload: Workload, keeper: Keeper, fres
         peak=peak,
         logits=logits,
         boundary=boundary_bytes(block, keeper),
-        state=state_bytes(held, keeper),
     )
 
 
@@ -212,7 +237,7 @@ def _optimizer_temporary(model: ModelSpec, workload: Workload, keeper: Keeper) -
 def _sum(step: _Step, name: str) -> Array:
     """A field of the states summed over what each stage holds."""
     total = sum(
-        (n * getattr(block.state, name) for n, block in zip(step.where.repeats, step.blocks, strict=True)),
+        (n * getattr(state, name) for n, state in zip(step.where.repeats, step.states, strict=True)),
         start=np.zeros(()),
     )
     both = np.minimum(step.where.repeats[0], step.where.repeats[-1]) if len(step.blocks) > 1 else 0.0
@@ -226,8 +251,8 @@ def _fixed(step: _Step) -> dict[str, Number]:
     is_shared = np.asarray(strategy.dp, dtype=float) * strategy.cp > 1
     communication: Number = rules.bucket_share * _sum(step, "gradients") * is_shared
     if strategy.zero_stage >= 3:
-        gathered = reduce(np.maximum, (block.state.gathered for block in step.blocks))
-        whole = reduce(np.maximum, (block.state.whole_gradients for block in step.blocks))
+        gathered = reduce(np.maximum, (state.gathered for state in step.states))
+        whole = reduce(np.maximum, (state.whole_gradients for state in step.states))
         communication = communication + rules.gathered_blocks * gathered + rules.scattered_blocks * whole
     return {
         "parameters": _sum(step, "parameters"),
@@ -245,41 +270,76 @@ def _join(step: _Step) -> Number:
     return np.minimum(bucket, everything) * np.logical_and(is_shared, step.keeper.rules.join_bytes > 0)
 
 
-def _moments(step: _Step) -> list[dict[str, Array]]:
-    """Memory by part at each moment that may be the peak, (stages, candidates) each.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Moment:
+    """Memory that moves, at a moment that may be the peak.
 
-    From the last block backwards: ``alive`` is what is stored of all micro-batches in flight, ``made`` the gradients
-    that this backward has produced. A tied table's two gradients wait for each other, and are then added into a third.
+    ``elsewhere``: activations of all that is stored; ``here``: parts of the block at work, on stages where it is
+    ``present``; ``gradients``: those that are there. (stages, candidates), but ``here``: (candidates,).
     """
-    fixed, everything = _fixed(step), _sum(step, "gradients")
-    placed = list(zip(step.where.repeats, step.blocks, strict=True))
-    alive: Number = sum((n * block.stored for n, block in placed), start=np.zeros(())) * step.where.in_flight
-    tied = (
-        step.tied.gradients * step.keeper.rules.fresh_gradients * np.minimum(step.where.repeats[0], step.where.is_last)
-    )
-    waiting = np.where(step.fresh, 0.0, tied)
-    made: Number = 0.0
-    found: list[dict[str, Number]] = []
-    for n, block in reversed(placed):
-        for before in (0.0, np.maximum(n - 1.0, 0.0)):  # the last repeat, then the first
-            ready = np.where(step.fresh, made + before * block.state.gradients, everything + waiting)
-            now = _in_backward(block, alive - before * block.stored, np.minimum(n, 1.0))
-            found.append({**fixed, **now, "gradients": ready})
-        made = made + n * block.state.gradients
-        alive = alive - n * block.stored
-    end = {"activations": alive, "logits": 0.0, "temporary": 2.0 * tied + waiting}
-    update = {"activations": 0.0, "logits": 0.0, "temporary": np.maximum(step.optimizer_temporary, _join(step))}
-    found += [{**fixed, **end, "gradients": everything}, {**fixed, **update, "gradients": everything}]
+
+    elsewhere: Number
+    present: Number
+    here: Mapping[str, Number]
+    gradients: Number
+
+    @property
+    def total(self) -> Number:
+        """All of it."""
+        return self.elsewhere + self.present * sum(self.here.values(), start=0.0) + self.gradients
+
+    @property
+    def parts(self) -> dict[str, Number]:
+        """By part."""
+        parts = {name: self.present * size for name, size in self.here.items()}
+        parts["activations"] = self.elsewhere + parts["activations"]
+        return parts | {"gradients": self.gradients}
+
+
+def _whole(fixed: Mapping[str, Number], moments: list[_Moment]) -> list[dict[str, Array]]:
+    """Every part at every moment, (stages, candidates) each."""
+    found = [{**fixed, **moment.parts} for moment in moments]
     widest = np.broadcast_shapes(*(np.shape(value) for moment in found for value in moment.values()))
     return [{part: np.broadcast_to(value, widest) for part, value in moment.items()} for moment in found]
 
 
-def _in_backward(block: BlockMemory, alive: Number, present: Number) -> dict[str, Number]:
-    """What a block's backward holds: what is stored elsewhere, its own kept tensors, stored or recomputed, the rest."""
+def _moments(step: _Step) -> list[_Moment]:
+    """Each moment that may be the peak.
+
+    From the last block backwards: ``alive`` is what is stored of all micro-batches in flight, ``made`` the gradients
+    that this backward has produced. A tied table's two gradients wait for each other, and are then added into a third.
+    """
+    everything, fresh = _sum(step, "gradients"), step.keeper.rules.fresh_gradients
+    placed = list(zip(step.where.repeats, step.blocks, step.states, strict=True))
+    alive: Number = sum((n * block.stored for n, block, _ in placed), start=np.zeros(())) * step.where.in_flight
+    tied: Number = 0.0
+    if fresh:
+        tied = step.tied.gradients * np.minimum(step.where.repeats[0], step.where.is_last)
+    waiting = np.where(step.fresh, 0.0, tied) if fresh else 0.0
+    made: Number = 0.0
+    found: list[_Moment] = []
+    for n, block, state in reversed(placed):
+        here, present = _in_backward(block), np.minimum(n, 1.0)
+        for before in (0.0, np.maximum(n - 1.0, 0.0)):  # the last repeat, then the first
+            there = everything + waiting
+            if fresh:
+                there = np.where(step.fresh, made + before * state.gradients, there)
+            elsewhere = alive - before * block.stored
+            found.append(_Moment(elsewhere=elsewhere, present=present, here=here, gradients=there))
+        made = made + n * state.gradients
+        alive = alive - n * block.stored
+    end = {"activations": 0.0, "logits": 0.0, "temporary": 2.0 * tied + waiting}
+    update = {"activations": 0.0, "logits": 0.0, "temporary": np.maximum(step.optimizer_temporary, _join(step))}
+    found.append(_Moment(elsewhere=alive, present=1.0, here=end, gradients=everything))
+    return [*found, _Moment(elsewhere=0.0, present=1.0, here=update, gradients=everything)]
+
+
+def _in_backward(block: BlockMemory) -> dict[str, Number]:
+    """What a block's backward holds beside what is stored: its own kept tensors, the logits, the rest."""
     logits = np.minimum(block.logits, block.peak)
     own = np.minimum(block.kept, block.peak - logits)
     return {
-        "activations": alive + present * (own - block.stored),
-        "logits": present * logits,
-        "temporary": present * (block.peak - own - logits + block.boundary),
+        "activations": own - block.stored,
+        "logits": logits,
+        "temporary": block.peak - own - logits + block.boundary,
     }

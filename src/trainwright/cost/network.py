@@ -59,6 +59,8 @@ def collective_s(kind: Collective, message_bytes: Number, where: Span) -> Number
 
     A link with ``measured`` times of this collective answers from them; else the fastest of the algorithms below.
     """
+    if np.all(np.less_equal(where.n_ranks, 1)):
+        return np.zeros(np.broadcast_shapes(np.shape(message_bytes), np.shape(where.n_ranks)))
     modelled: Number = {
         "all_reduce": all_reduce_s,
         "all_gather": ring_pass_s,

@@ -31,5 +31,6 @@ def host_bound_s(host_s: Number, device_s: Number) -> Number:
     (0.0033, 9.0)
     """
     longest = np.maximum(np.maximum(host_s, device_s), 1e-12)
-    both: Number = longest * ((host_s / longest) ** 3 + (device_s / longest) ** 3) ** (1.0 / 3.0)
+    ratio = np.minimum(host_s, device_s) / longest
+    both: Number = longest * np.cbrt(1.0 + ratio * ratio * ratio)
     return both - device_s

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from trainwright.cost.block import Arithmetic
 from trainwright.cost.stack import Stack
-from trainwright.cost.stages import Stages, stages
+from trainwright.cost.stages import PriceBook, Stages, stages
 from trainwright.cost.table import Table, table
 from trainwright.hardware.cluster import NodeGroup
 from trainwright.jobs.job import Workload
@@ -26,11 +26,18 @@ class Setting:
     stages: Stages
 
 
-def setting(model: ModelSpec, workload: Workload, strategy: Strategy, group: NodeGroup, stack: Stack) -> Setting:
-    """The setting, with every block priced at every shape that occurs."""
+def setting(
+    model: ModelSpec,
+    workload: Workload,
+    strategy: Strategy,
+    group: NodeGroup,
+    stack: Stack,
+    book: PriceBook | None = None,
+) -> Setting:
+    """The setting, with every block priced at every shape that occurs, from the ``book`` where one is kept."""
     rows = table(strategy, workload)
     how = arithmetic(strategy, workload, group, stack)
-    return Setting(model=model, table=rows, group=group, stack=stack, how=how, stages=stages(model, rows, how))
+    return Setting(model=model, table=rows, group=group, stack=stack, how=how, stages=stages(model, rows, how, book))
 
 
 def arithmetic(strategy: Strategy, workload: Workload, group: NodeGroup, stack: Stack) -> Arithmetic:

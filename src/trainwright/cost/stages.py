@@ -7,12 +7,13 @@ stages given one by one, each has its own row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
 from trainwright.cost.block import Arithmetic, BlockCost, Shard, block_cost
-from trainwright.cost.table import Array, Table, once_per_combination
+from trainwright.cost.table import Array, Table, combination_key, once_per_combination
 from trainwright.models.spec import Block, ModelSpec
 
 
@@ -64,8 +65,38 @@ def n_repeats(blocks: tuple[Block, ...]) -> int:
     return sum(block.repeats for block in blocks)
 
 
-def stages(model: ModelSpec, table: Table, how: Arithmetic) -> Stages:
-    """The stages of every candidate, with their costs."""
+Price = Callable[..., tuple[BlockCost, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class PriceBook:
+    """Block costs at every shape of work met so far, for the many tables of one search.
+
+    ``pages``: by precision, sequence parallelism and device, the sorted keys of the shapes and their costs.
+    """
+
+    pages: dict[tuple[str, bool, str], tuple[Array, tuple[BlockCost, ...]]] = field(default_factory=dict)
+
+    def costs(
+        self, table: Table, how: Arithmetic, price: Callable[..., tuple[BlockCost, ...]]
+    ) -> tuple[BlockCost, ...]:
+        """``price`` of every row, computed only for shapes that are not on the page yet."""
+        columns = (table.micro_batch, table.tp, table.cp, table.ep)
+        key = combination_key(columns)
+        name = (how.low, table.strategy.sequence_parallel, how.device.name)
+        known, costs = self.pages.get(name, (np.empty(0, dtype=np.int64), ()))
+        at = np.searchsorted(known, key)
+        if not len(known) or np.any(known[np.minimum(at, len(known) - 1)] != key):
+            known = np.union1d(known, key)
+            shapes = (known >> 45, (known >> 30) & 32767, (known >> 15) & 32767, known & 32767)
+            costs = price(*(column.astype(float) for column in shapes))
+            self.pages[name] = known, costs
+            at = np.searchsorted(known, key)
+        return _spread(costs, at)
+
+
+def stages(model: ModelSpec, table: Table, how: Arithmetic, book: PriceBook | None = None) -> Stages:
+    """The stages of every candidate, with their costs; from the ``book`` of a search where there is one."""
     before, body, after = parts(model)
 
     def price(micro_batch: Array, tp: Array, cp: Array, ep: Array) -> tuple[BlockCost, ...]:
@@ -80,7 +111,10 @@ def stages(model: ModelSpec, table: Table, how: Arithmetic) -> Stages:
         whole = _sum(body, shard, how).times(1.0 / n_repeats(body))
         return _sum(before, shard, how), whole, _sum(after, shard, how)
 
-    costs = once_per_combination((table.micro_batch, table.tp, table.cp, table.ep), price, _spread)
+    if book is not None:
+        costs = book.costs(table, how, price)
+    else:
+        costs = once_per_combination((table.micro_batch, table.tp, table.cp, table.ep), price, _spread)
     return Stages(before=costs[0], body=costs[1], after=costs[2], **_held(n_repeats(body), table))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from trainwright.cost.compose import compose
+from trainwright.cost.compose import compose, total_s
 from trainwright.cost.estimate import Estimate
 from trainwright.cost.ingredients import ingredients
 from trainwright.cost.memory import step_memory
@@ -14,6 +14,7 @@ from trainwright.cost.memory_rules import memory_rules
 from trainwright.cost.setting import Setting, setting
 from trainwright.cost.sources import SOURCES
 from trainwright.cost.stack import Stack
+from trainwright.cost.stages import PriceBook
 from trainwright.cost.table import Array
 from trainwright.hardware.cluster import Cluster, NodeGroup
 from trainwright.jobs.job import Workload
@@ -63,11 +64,14 @@ def _one_group(model: ModelSpec, workload: Workload, strategy: Strategy, group: 
     )
 
 
-def step_seconds(model: ModelSpec, workload: Workload, strategy: Strategy, cluster: Cluster, stack: Stack) -> Number:
+def step_seconds(
+    model: ModelSpec, workload: Workload, strategy: Strategy, cluster: Cluster, stack: Stack, book: PriceBook
+) -> Number:
     """The seconds of ``estimate_step`` alone, for a search that has looked at memory already."""
-    asked = (setting(model, workload, strategy, group, stack) for group in cluster.groups)
-    seconds: Number = np.max(np.stack([compose(ingredients(one)).step_s for one in asked]), axis=0)
-    return seconds
+    asked = (setting(model, workload, strategy, group, stack, book) for group in cluster.groups)
+    seconds = [total_s(ingredients(one)) for one in asked]
+    slowest: Number = seconds[0] if len(seconds) == 1 else np.max(np.stack(seconds), axis=0)
+    return slowest
 
 
 def step_flop(asked: Setting) -> tuple[Array, Array]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from trainwright.cost.memory import peak_bytes
 from trainwright.cost.memory_rules import memory_rules, occupied_bytes
 from trainwright.cost.stack import Stack
+from trainwright.cost.stages import PriceBook
 from trainwright.cost.step import step_seconds
 from trainwright.hardware.cluster import Cluster
 from trainwright.jobs.job import Workload
@@ -78,6 +79,7 @@ class _Columns:
 def cost_families(task: Task, cluster: Cluster, families: tuple[Family, ...], room_bytes: float) -> Costed:
     """Memory of every candidate; time and money of those that need at most ``room_bytes``."""
     columns = _Columns(step_s=[], peak_bytes=[], dollars=[], shapes=[])
+    pricing = _Pricing(task=task, cluster=cluster, book=PriceBook())
     for family in families:
         peak = occupied(task, family.table)
         rate, shape = _rates(cluster, np.asarray(family.table.n_devices)), _shapes(family.table)
@@ -85,7 +87,7 @@ def cost_families(task: Task, cluster: Cluster, families: tuple[Family, ...], ro
             here = peak[placement.rows]
             fits = np.flatnonzero(here <= room_bytes)
             step_s = np.full(len(here), np.inf)
-            step_s[fits] = _seconds(task, cluster, family.table, placement, fits)
+            step_s[fits] = _seconds(pricing, family.table, placement, fits)
             columns.step_s.append(step_s)
             columns.peak_bytes.append(here)
             columns.dollars.append(step_s * rate[placement.rows])
@@ -118,15 +120,23 @@ def n_communicators(strategy: Strategy) -> Any:
     return sum(np.greater(getattr(strategy, axis), 1).astype(float) for axis in ("dp", "tp", "cp", "pp", "ep"))
 
 
-def _seconds(
-    task: Task, cluster: Cluster, table: Strategy, placement: Placement, fits: NDArray[np.int64]
-) -> Column | float:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pricing:
+    """What the seconds of a table need beside it."""
+
+    task: Task
+    cluster: Cluster
+    book: PriceBook
+
+
+def _seconds(pricing: _Pricing, table: Strategy, placement: Placement, fits: NDArray[np.int64]) -> Column | float:
     """Seconds of a step of the candidates that fit."""
+    task = pricing.task
     pieces: list[Any] = []
     for start in range(0, len(fits), CHUNK_ROWS):
         rows = placement.rows[fits[start : start + CHUNK_ROWS]]
         chunk = replace(take(table, rows), **placement.choices)
-        pieces.append(step_seconds(task.model, task.workload, chunk, cluster, task.stack))
+        pieces.append(step_seconds(task.model, task.workload, chunk, pricing.cluster, task.stack, pricing.book))
     return np.concatenate(pieces) if pieces else 0.0
 
 

@@ -180,9 +180,18 @@ class _Columns:
     def distinct(self, score: NDArray[np.float64], n_shown: int) -> NDArray[np.int64]:
         """The best candidates, one for each way to divide; ties by time, money, then memory."""
         finite = np.flatnonzero(np.isfinite(score))
-        order = finite[np.lexsort((self.peak_bytes[finite], self.dollars[finite], self.step_s[finite], score[finite]))]
-        _, first = np.unique(self.shapes[order], return_index=True)
-        return order[np.sort(first)[:n_shown]]
+        n_sorted = 4096
+        while True:
+            low = finite
+            if n_sorted < len(finite):
+                limit = np.partition(score[finite], n_sorted)[n_sorted]
+                low = finite[score[finite] <= limit]
+            keys = (self.peak_bytes[low], self.dollars[low], self.step_s[low], score[low])
+            order = low[np.lexsort(keys)]
+            _, first = np.unique(self.shapes[order], return_index=True)
+            if len(first) >= n_shown or len(low) == len(finite):
+                return order[np.sort(first)[:n_shown]]
+            n_sorted *= 16
 
     def front(self) -> NDArray[np.int64]:
         """The Pareto front of what fits."""

@@ -133,12 +133,13 @@ def make_space(facts: Facts, counts: Iterable[int], pins: Iterable[Pin] = (), li
     """
     pins, counts = tuple(pins), tuple(counts)
     left_out: list[str] = []
-    pieces = list(_pieces(Scope(facts=facts, pins=pins), counts))
+    memo = _Memo(counts=counts, bases={}, options={})
+    pieces = list(_pieces(Scope(facts=facts, pins=pins), memo))
     for n_dropped, finer in enumerate(FINER, start=1):
         n_before = sum(piece.n_candidates for piece in pieces)
         if limit is None or n_before + TABLE_ROWS * sum(len(piece.placed) for piece in pieces) <= limit:
             break
-        pieces = list(_pieces(Scope(facts=facts, pins=pins, dropped=FINER[:n_dropped]), counts))
+        pieces = list(_pieces(Scope(facts=facts, pins=pins, dropped=FINER[:n_dropped]), memo))
         if sum(piece.n_candidates for piece in pieces) < n_before:
             left_out.append(finer.text)
     families = tuple(piece.family() for piece in pieces)
@@ -184,12 +185,13 @@ class Piece:
     base: Rows
     options: tuple[Option, ...]
     placed: tuple[Option, ...]
+    n_placements: NDArray[np.int64]
     per_row: NDArray[np.int64]
 
     @property
     def n_candidates(self) -> int:
         """Candidates in the family, over all placements."""
-        return int(sum((self.per_row * option.n).sum() for option in self.placed))
+        return int(self.per_row @ self.n_placements)
 
     def family(self) -> Family:
         """Every base row crossed with the values of every option's count."""
@@ -210,21 +212,49 @@ class Piece:
         return Family(table=_table(rows, **choices), placements=tuple(p for p in placements if p.rows.size))
 
 
-def _pieces(scope: Scope, counts: Iterable[int]) -> Iterator[Piece]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Memo:
+    """Bases and options of the cuts made so far: a cut of one axis leaves what hangs on others as it was."""
+
+    counts: tuple[int, ...]
+    bases: dict[tuple[str, ...], Rows]
+    options: dict[tuple[str, ...], list[Option]]
+
+    def base(self, scope: Scope) -> Rows:
+        """The legal base rows over all device counts."""
+        key = _cuts(scope, ("cp", "micro_batch"))
+        if key not in self.bases:
+            parts = [base_rows(count, scope) for count in self.counts]
+            rows = {axis: np.concatenate([part[axis] for part in parts]) for axis in parts[0]}
+            table = _table(rows, precision=scope.facts.precisions[0])
+            self.bases[key] = _filter(rows, legal_rows(table, scope.facts)) if len(rows["dp"]) else rows
+        return self.bases[key]
+
+    def options_of(self, group: tuple[tuple[str, ...], str | None], scope: Scope) -> list[Option]:
+        """The options of a group."""
+        names, axis = group
+        key = (*names, *_cuts(scope, ("cp", "micro_batch", *names, axis or "")))
+        if key not in self.options:
+            self.options[key] = _options(self.base(scope), names, axis, scope)
+        return self.options[key]
+
+
+def _cuts(scope: Scope, axes: tuple[str, ...]) -> tuple[str, ...]:
+    """What was left out of these axes."""
+    return tuple(finer.text for finer in scope.dropped if finer.axis in axes)
+
+
+def _pieces(scope: Scope, memo: _Memo) -> Iterator[Piece]:
     """Every combination of one option a group that has any candidate."""
-    parts = [base_rows(count, scope) for count in counts]
-    rows = {axis: np.concatenate([part[axis] for part in parts]) for axis in parts[0]}
-    if not len(rows["dp"]):
-        return
-    base = _filter(rows, legal_rows(_table(rows, precision=scope.facts.precisions[0]), scope.facts))
+    base = memo.base(scope)
     if not len(base["dp"]):
         return
-    placed = tuple(_options(base, *PLACEMENT, scope))
-    anywhere = np.any(np.stack([option.n for option in placed]), axis=0) if placed else np.zeros(len(base["dp"]), bool)
-    for options in product(*(_options(base, names, axis, scope) for names, axis in GROUPS)):
-        per_row = np.prod(np.stack([option.n for option in options]), axis=0) * anywhere
+    placed = tuple(memo.options_of(PLACEMENT, scope))
+    n_placements = sum((option.n for option in placed), start=np.zeros(len(base["dp"]), dtype=np.int64))
+    for options in product(*(memo.options_of(group, scope) for group in GROUPS)):
+        per_row = np.prod(np.stack([option.n for option in options]), axis=0) * (n_placements > 0)
         if per_row.any():
-            yield Piece(base=base, options=options, placed=placed, per_row=per_row)
+            yield Piece(base=base, options=options, placed=placed, n_placements=n_placements, per_row=per_row)
 
 
 def _options(base: Rows, names: tuple[str, ...], axis: str | None, scope: Scope) -> list[Option]:
