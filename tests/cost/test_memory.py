@@ -15,6 +15,7 @@ from trainwright.errors import InvalidInputError
 from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
 from trainwright.models.shape import Shape
+from trainwright.models.spec import Matmul
 from trainwright.models.transformer import decoder
 
 LLAMA = decoder(Shape(layers=8, hidden=512, heads=8, kv_heads=4, ffn=1024, vocabulary=1000))
@@ -80,6 +81,36 @@ def test_lora_trains_little() -> None:
     full = parts(LLAMA, Strategy(), MEGATRON)
     lora = parts(LLAMA, Strategy(), MEGATRON, objective="lora", lora_rank=8)
     assert lora["optimizer"] + lora["gradients"] < 0.05 * (full["optimizer"] + full["gradients"])
+
+
+def test_a_base_in_four_bits_takes_little() -> None:
+    lora, qlora = (
+        parts(LLAMA, Strategy(), memory_rules("litgpt"), objective="lora", lora_rank=8, quantized_base=quantized)
+        for quantized in (False, True)
+    )
+    matrices = sum(op.n_parameters for op in LLAMA.blocks[1].ops if isinstance(op, Matmul)) * 8
+    assert lora["parameters"] - qlora["parameters"] == pytest.approx(matrices * (2 - 0.5625))
+
+
+@pytest.mark.parametrize(
+    ("rank", "batch", "seq", "shape", "published_gib"),
+    [  # LitGPT resource tables (Lightning-AI/litgpt, Oct 2023) and finetune table: LoRA in bf16 on one GPU
+        (8, 1, 1304, {"layers": 32, "hidden": 4096, "heads": 32, "ffn": 11008, "vocabulary": 32000}, 21.30),
+        (8, 2, 1304, {"layers": 32, "hidden": 4096, "heads": 32, "ffn": 11008, "vocabulary": 32000}, 29.1),
+        (8, 1, 1304, {"layers": 40, "hidden": 5120, "heads": 40, "ffn": 13824, "vocabulary": 32000}, 38.1),
+        (8, 2, 512, {"layers": 32, "hidden": 4096, "heads": 32, "ffn": 11008, "vocabulary": 32000}, 19.8),
+        (
+            8, 1, 512,
+            {"layers": 32, "hidden": 4096, "heads": 32, "kv_heads": 8, "ffn": 14336, "vocabulary": 128256}, 19.7,
+        ),
+    ],
+)  # fmt: skip
+def test_lora_peaks_as_published(rank: int, batch: int, seq: int, shape: Any, published_gib: float) -> None:
+    held = parts(
+        decoder(Shape(**shape)), Strategy(micro_batch=batch, precision="bf16"), memory_rules("litgpt"),
+        global_batch=batch, seq=seq, objective="lora", lora_rank=rank,
+    )  # fmt: skip
+    assert sum(held.values()) / 2**30 == pytest.approx(published_gib, rel=0.08)
 
 
 def test_recomputation_keeps_less_and_the_less_the_more_blocks() -> None:

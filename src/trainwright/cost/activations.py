@@ -42,7 +42,7 @@ class Keeper:
     @property
     def keeps_gathered(self) -> bool:
         """Whether column-divided matmuls keep the sequences they gathered; fused stacks gather them again."""
-        return self.rules.saves == "eager" and self.strategy.sequence_parallel
+        return self.rules.keeps_gathered and self.strategy.sequence_parallel
 
     def elements(self, size: Size) -> Number:
         """Elements of one micro-batch on one context-parallel rank."""

@@ -117,7 +117,12 @@ def _step(model: ModelSpec, workload: Workload, strategy: Strategy, rules: Memor
     held = [weights(block, workload) for block in model.blocks]
     twice = np.array([0.0, model.n_tied_parameters, 0.0])
     is_trained = workload.objective != "lora"
-    tied = Weights(held=twice, trained=twice * is_trained, moments=twice * is_trained * _moments_share(held))
+    tied = Weights(
+        held=twice,
+        trained=twice * is_trained,
+        moments=twice * is_trained * _moments_share(held),
+        in_four_bits=0.0 * twice,
+    )
     return _Step(
         keeper=keeper,
         where=residence(model, strategy, n_micro),
@@ -166,7 +171,7 @@ def _block(block: Block, workload: Workload, keeper: Keeper, fresh: Array) -> Bl
     Eager sequence parallelism stops at the ends, which see whole sequences.
     """
     rules, strategy = keeper.rules, keeper.strategy
-    if rules.saves == "eager" and strategy.sequence_parallel and is_end(block):
+    if rules.keeps_gathered and strategy.sequence_parallel and is_end(block):
         keeper = replace(keeper, strategy=replace(strategy, sequence_parallel=False))
     each = [op_kept_bytes(op, keeper) for op in block.ops]
     kept = live = sum(each, start=np.zeros(()))

@@ -26,6 +26,8 @@ class MemoryRules:
     recomputation drops the pairs ("pairs"), or keeps ``selective_share`` of the matmuls' results and attention's
     ("results").
 
+    ``keeps_gathered``: with sequence parallelism, column-divided matmuls keep the sequences they gathered.
+
     Loss: ``loss_bytes`` per logit alive in the backward of log-softmax, what it kept included (``divided_loss_bytes``
     where tp divides the vocabulary); ``held_logit_bytes`` of it all through backward.
 
@@ -55,6 +57,7 @@ class MemoryRules:
     loss_bytes: float = 12.0
     divided_loss_bytes: float | None = None
     held_logit_bytes: float = 0.0
+    keeps_gathered: bool = False
     gathered_blocks: float = 2.0
     scattered_blocks: float = 1.0
     reduce_bytes: float = 4.0

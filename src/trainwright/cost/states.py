@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,10 @@ from trainwright.units import Number
 Counts = NDArray[np.float64]
 """Parameters by how they are divided: (replicated over tp, divided by tp, divided by tp and ep)."""
 
+NF4_BYTES = 0.5625
+"""Bytes of a weight in 4-bit NormalFloat: half a byte, and an fp32 scale for each 64 (arXiv:2305.14314; double
+quantization would save 0.05)."""
+
 _MOMENTS: dict[OptimizerName, float] = {"sgd": 1.0, "adam": 2.0, "adamw": 2.0, "adamw8bit": 0.5}
 
 
@@ -26,22 +30,25 @@ class Weights:
     held: Counts
     trained: Counts
     moments: Counts
+    in_four_bits: Counts
 
     def times(self, factor: float) -> Weights:
         """Every count multiplied."""
-        return Weights(held=self.held * factor, trained=self.trained * factor, moments=self.moments * factor)
+        return Weights(**{field.name: getattr(self, field.name) * factor for field in fields(self)})
 
 
 def weights(block: Block, workload: Workload) -> Weights:
     """Parameters of one repeat of a block."""
-    held, trained, moments = np.zeros(3), np.zeros(3), np.zeros(3)
+    held, trained, moments, in_four_bits = np.zeros(3), np.zeros(3), np.zeros(3), np.zeros(3)
     for op in block.ops:
         place = 2 if op.split == "expert" else 0 if op.split == "none" else 1
         n_trained = trained_parameters(op, workload)
         held[place] += op.n_parameters + (n_trained if workload.objective == "lora" else 0)
         trained[place] += n_trained
         moments[place] += n_moments(op, n_trained, workload.optimizer)
-    return Weights(held=held, trained=trained, moments=moments)
+        if workload.quantized_base and isinstance(op, Matmul) and op.split != "vocabulary":
+            in_four_bits[place] += op.n_parameters
+    return Weights(held=held, trained=trained, moments=moments, in_four_bits=in_four_bits)
 
 
 def trained_parameters(op: Op, workload: Workload) -> float:
@@ -99,10 +106,11 @@ def state_bytes(block: Weights, keeper: Keeper) -> StateBytes:
     moment = rules.moment_bytes
     zero = strategy.zero_stage
     sharded = on_device(block.held, strategy, zero >= 3)
+    saved = (kept - NF4_BYTES) * on_device(block.in_four_bits, strategy, zero >= 3)
     optimizer = moment * on_device(block.moments, strategy, zero >= 1)
     optimizer = optimizer + master * on_device(block.trained, strategy, zero >= 1)
     return StateBytes(
-        parameters=0.0 if strategy.offload == "parameters" else kept * sharded,
+        parameters=0.0 if strategy.offload == "parameters" else kept * sharded - saved,
         gradients=gradient * on_device(block.trained, strategy, zero >= 2),
         optimizer=0.0 if strategy.offload != "none" else optimizer,
         gathered=keeper.compute_bytes * on_device(block.held, strategy, is_sharded=False),

@@ -67,7 +67,10 @@ class ModelChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """What the cost model needs of a job: sizes and the optimizer, no data and no folders."""
+    """What the cost model needs of a job: sizes and the optimizer, no data and no folders.
+
+    ``quantized_base``: LoRA over matrices frozen in 4 bits (QLoRA).
+    """
 
     global_batch: int
     seq: int
@@ -75,6 +78,7 @@ class Workload:
     objective: Objective = "pretrain"
     clip: bool = True
     lora_rank: int | None = None
+    quantized_base: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
