@@ -176,6 +176,7 @@ def work(orders: Orders, telephone: Any) -> dict[str, dict[str, float]]:
             alone[kind] = train_a_little(
                 kind, Strategy(precision="fp32", micro_batch=BATCH), Mesh(sizes={}, indexes={})
             )
+        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
         mine = compare(kind, Strategy(**{"precision": "fp32", **fields}), place, alone[kind])
         everyone: list[Any] = [None] * place.n_processes
         torch.distributed.all_gather_object(everyone, mine)

@@ -26,12 +26,69 @@ TWO: dict[str, Any] = {
         f"{kind} cp2 {way}": (kind, {"cp": 2, "micro_batch": 4, "cp_kind": way})
         for kind, way in product(("llama", "gpt2", "mixtral", "qwen3", "bert"), ("ring", "all_to_all"))
     },
+    **{
+        f"{kind} pp2 {schedule}": (kind, {"pp": 2, "micro_batch": 2, "schedule": schedule})
+        for kind, schedule in product(("llama", "gpt2", "mixtral", "bert"), ("gpipe", "1f1b"))
+    },
+    "llama pp2 interleaved": ("llama", {"pp": 2, "micro_batch": 2, "schedule": "interleaved", "virtual_stages": 2}),
+    "gpt2 pp2 interleaved": ("gpt2", {"pp": 2, "micro_batch": 2, "schedule": "interleaved", "virtual_stages": 2}),
+    "llama pp2 zero bubble": ("llama", {"pp": 2, "micro_batch": 2, "schedule": "zero_bubble", "virtual_stages": 2}),
+    "llama pp2 uneven full": ("llama", {"pp": 2, "micro_batch": 2, "stages": [1, 3], "recompute": "full"}),
     "mixtral ep2": ("mixtral", {"dp": 2, "ep": 2, "micro_batch": 2}),
     "llama tp2 full": ("llama", {"tp": 2, "micro_batch": 8, "recompute": "full"}),
     "llama tp2 sp selective": (
         "llama",
         {"tp": 2, "micro_batch": 8, "recompute": "selective", "sequence_parallel": True, "recompute_every": 2},
     ),
+}
+
+DP_TP = {"dp": 2, "tp": 2, "micro_batch": 2}
+PP = {"pp": 2, "micro_batch": 2}
+FOUR: dict[str, Any] = {
+    **{f"{kind} dp2 tp2": (kind, DP_TP) for kind in KINDS},
+    **{f"{kind} zero{stage} tp2": (kind, {**DP_TP, "zero_stage": stage}) for kind in KINDS for stage in (1, 2, 3)},
+    **{
+        f"{kind} zero3 tp2 sp": (kind, {**DP_TP, "zero_stage": 3, "sequence_parallel": True})
+        for kind in ("llama", "gpt2", "mixtral", "qwen3", "bert")
+    },
+    "llama hsdp 2x2": ("llama", {"dp": 4, "micro_batch": 1, "zero_stage": 3, "shard": 2}),
+    "gpt2 hsdp 2x2 zero1": ("gpt2", {"dp": 4, "micro_batch": 1, "zero_stage": 1, "shard": 2}),
+    "gpt2 zero3 on 4": ("gpt2", {"dp": 4, "micro_batch": 2, "zero_stage": 3}),
+    **{
+        f"{kind} {name}": (kind, fields)
+        for kind in ("llama", "gpt2", "mixtral", "bert")
+        for name, fields in {
+            "dp2 pp2": {**PP, "dp": 2},
+            "zero1 pp2": {**PP, "dp": 2, "zero_stage": 1},
+            "zero2 pp2": {**PP, "dp": 2, "zero_stage": 2},
+            "tp2 pp2": {**PP, "tp": 2},
+            "tp2 sp pp2": {**PP, "tp": 2, "sequence_parallel": True},
+            "cp2 tp2": {"cp": 2, "tp": 2, "micro_batch": 4},
+            "cp2 zero3": {"cp": 2, "dp": 2, "micro_batch": 2, "zero_stage": 3},
+        }.items()
+    },
+    "llama tp2 pp2 interleaved": ("llama", {**PP, "tp": 2, "schedule": "interleaved", "virtual_stages": 2}),
+    "llama zero3 pp2": ("llama", {**PP, "dp": 2, "zero_stage": 3}),
+    "llama pp4": ("llama", {"pp": 4, "micro_batch": 2}),
+    "mixtral ep2 tp2": ("mixtral", {**DP_TP, "ep": 2}),
+    "mixtral ep2 of dp4": ("mixtral", {"dp": 4, "ep": 2, "micro_batch": 2}),
+    "mixtral ep4": ("mixtral", {"dp": 4, "ep": 4, "micro_batch": 2}),
+    "mixtral ep2 pp2": ("mixtral", {**PP, "dp": 2, "ep": 2}),
+    "mixtral ep2 cp2": ("mixtral", {"dp": 2, "ep": 2, "cp": 2, "micro_batch": 2}),
+}
+EIGHT: dict[str, Any] = {
+    **{
+        f"{kind} {name}": (kind, fields)
+        for kind in ("llama", "gpt2", "mixtral", "bert")
+        for name, fields in {
+            "dp2 tp2 pp2": {**DP_TP, "pp": 2},
+            "zero2 tp2 sp pp2": {**DP_TP, "pp": 2, "zero_stage": 2, "sequence_parallel": True},
+            "zero3 tp2 cp2": {**DP_TP, "cp": 2, "zero_stage": 3},
+        }.items()
+    },
+    "mixtral ep2 tp2 pp2": ("mixtral", {**DP_TP, "ep": 2, "pp": 2}),
+    "llama hsdp 2x2 tp2": ("llama", {**DP_TP, "dp": 4, "zero_stage": 3, "shard": 2}),
+    "llama dp outermost": ("llama", {**DP_TP, "pp": 2, "order": ["pp", "tp", "cp", "ep", "dp"]}),
 }
 
 
@@ -60,3 +117,15 @@ def check(folder: Path, n_processes: int, cases: dict[str, Any]) -> None:
 @pytest.mark.slow
 def test_two_processes(tmp_path: Path) -> None:
     check(tmp_path, 2, TWO)
+
+
+@pytest.mark.distributed
+@pytest.mark.slow
+def test_four_processes(tmp_path: Path) -> None:
+    check(tmp_path, 4, FOUR)
+
+
+@pytest.mark.distributed
+@pytest.mark.slow
+def test_eight_processes(tmp_path: Path) -> None:
+    check(tmp_path, 8, EIGHT)

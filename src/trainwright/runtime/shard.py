@@ -17,6 +17,7 @@ from trainwright.runtime.expert import divide_experts
 from trainwright.runtime.loss import divided_loss_sum, loss_sum
 from trainwright.runtime.mesh import Mesh, MeshAxis
 from trainwright.runtime.model import logits_of
+from trainwright.runtime.pipeline import Pipeline, make_pipeline
 from trainwright.runtime.precision import Precision
 from trainwright.runtime.recompute import recompute_blocks
 from trainwright.runtime.share import Share
@@ -42,6 +43,7 @@ class Sharded:
     shares: dict[str, Share]
     over: dict[str, tuple[MeshAxis, ...]] = field(default_factory=dict)
     rows: RowOptimizerShards | None = None
+    pipeline: Pipeline | None = None
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -50,6 +52,8 @@ class Sharded:
 
     def owns(self, name: str) -> bool:
         """Whether this process is the one that writes its part of the parameter to a checkpoint."""
+        if name == self.tied and self.pipeline is not None and not self.pipeline.is_first:
+            return False
         dividing = self.over.get(name, ())
         return all(index == 0 for axis, index in self.mesh.indexes.items() if axis not in dividing)
 
@@ -64,9 +68,21 @@ class Sharded:
         """The loss of a micro-batch, summed over this process's part of it."""
         return self.loss(*self._logits_and_targets(inputs, targets))
 
+    @property
+    def tied(self) -> str | None:
+        """The weight that this process holds as first or last stage, and the other of them too."""
+        return None if self.pipeline is None or self.pipeline.tied_group is None else self.pipeline.tied_name
+
     def check(self, inputs: Tensor, targets: Tensor, *, hits: bool) -> Tensor:
         """[loss summed, targets, how often the likeliest answer is right] of this process's part; needs no gradient."""
-        logits, wanted = self._logits_and_targets(inputs, targets)
+        if self.pipeline is not None:
+            config: Any = self.model.config
+            found = self.pipeline.logits(inputs, config.hidden_size)
+            if found is None:
+                return torch.zeros(3, dtype=torch.float64)
+            logits, wanted = found, targets
+        else:
+            logits, wanted = self._logits_and_targets(inputs, targets)
         right = float((logits.argmax(-1) == wanted).sum()) if hits else 0.0
         return torch.tensor([float(self.loss(logits, wanted)), float(wanted.numel()), right], dtype=torch.float64)
 
@@ -83,6 +99,9 @@ class Sharded:
 
         Gradients of that are added up in the parameters; ``mark`` is told what was done when it is done.
         """
+        if self.pipeline is not None:
+            with run():
+                return self.pipeline.gradients(micros, lambda out, wanted: scale * self.loss(out, wanted), mark)
         total = torch.zeros(())
         for inputs, targets in micros:
             with run():
@@ -95,9 +114,11 @@ class Sharded:
 
     def join_gradients(self) -> None:
         """Once a step: leave in ``local`` the gradients of the whole batch."""
-        named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        named = self._named()
         if partial := [named[name] for name in self.division.partial if name in named]:
             _sum_local(partial, self.mesh.group("tp"))
+        if self.tied is not None and self.pipeline is not None:
+            _sum_local([named[self.tied]], self.pipeline.tied_group)
         if self.strategy.zero_stage >= 2:
             for name, parameter in named.items():
                 self.local[name].grad = None if parameter.grad is None else _plain(parameter.grad)
@@ -128,27 +149,36 @@ class Sharded:
         mesh = self.mesh
         n = mesh.size(*mesh.sizes)
         square = sum(
-            float(torch.linalg.vector_norm(p.grad)) ** 2 * mesh.size(*self.over.get(name, ())) / n
+            float(torch.linalg.vector_norm(p.grad)) ** 2
+            * mesh.size(*self.over.get(name, ()))
+            / n
+            / (1 + (name == self.tied))
             for name, p in self.local.items()
             if p.grad is not None
         )
-        values = torch.tensor([float(loss) * mesh.size("cp", "shard", "rep") / n, square, *flags], dtype=torch.float64)
+        values = torch.tensor([float(loss) / mesh.size("tp"), square, *flags], dtype=torch.float64)
         if n > 1:
             all_reduce(values)
         total, square, *summed = values.tolist()
         return total, square**0.5, summed
 
     def total(self, value: Tensor) -> Tensor:
-        """A sum over the parts of the global batch that the replicas saw, in place."""
-        if self.mesh.size("cp", "shard", "rep") == 1:
+        """A sum over the parts of the global batch that the processes saw, in place."""
+        if not self.mesh.sizes:
             return value
-        return all_reduce(value, self.mesh.group("cp", "shard", "rep"))
+        return all_reduce(value.div_(self.mesh.size("tp")))
+
+    def _named(self) -> dict[str, nn.Parameter]:
+        """The model's own trainable parameters here, by their names in the whole model."""
+        return _canonical(self.model, self.pipeline)
 
 
 def shard_model(model: nn.Module, strategy: Strategy, mesh: Mesh) -> Sharded:
     """Divide the model in place as the strategy says."""
     refuse_unbuilt(strategy)
-    division = Division()
+    division, pipeline = Division(), None
+    if mesh.size("pp") > 1:
+        pipeline = make_pipeline(model, strategy, mesh)
     if (size := mesh.size("tp")) > 1:
         division = divide(model, mesh.group("tp"), mesh.index("tp"), size, sequence=strategy.sequence_parallel)
     over: dict[str, tuple[MeshAxis, ...]] = dict.fromkeys(division.shares, ("tp",))
@@ -159,7 +189,7 @@ def shard_model(model: nn.Module, strategy: Strategy, mesh: Mesh) -> Sharded:
         for name in divide_experts(model, division.shares, mesh.group("shard"), index, n):
             over[name] = (*over.get(name, ()), "shard")
     recompute_blocks(model, strategy.recompute, int(strategy.recompute_every))
-    local = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    local = _canonical(model, pipeline)
     shares, rows = dict(division.shares), None
     if n > 1 and strategy.zero_stage:
         over = {name: (*over.get(name, ()), "shard") for name in local}
@@ -169,16 +199,26 @@ def shard_model(model: nn.Module, strategy: Strategy, mesh: Mesh) -> Sharded:
     elif n > 1 and strategy.zero_stage >= 2:
         shares = {name: rows_of(name, p, division.shares, index, n)[2] for name, p in local.items()}
         shard_fully(model, mesh, strategy.zero_stage)
-        local = {name: nn.Parameter(_plain(p.data)) for name, p in model.named_parameters() if p.requires_grad}
+        local = {name: nn.Parameter(_plain(p.data)) for name, p in _canonical(model, pipeline).items()}
+    if pipeline is not None:
+        over = {name: (*over.get(name, ()), "pp") for name in local}
     return Sharded(
-        model=model, mesh=mesh, strategy=strategy, division=division, local=local, shares=shares, over=over, rows=rows
-    )
+        model=model, mesh=mesh, strategy=strategy, division=division, local=local, shares=shares, over=over, rows=rows,
+        pipeline=pipeline,
+    )  # fmt: skip
+
+
+def _canonical(model: nn.Module, pipeline: Pipeline | None) -> dict[str, nn.Parameter]:
+    """Trainable parameters by their names in the whole model: a tied head goes by the embedding's name."""
+    names = dict([pipeline.cut.tied]) if pipeline is not None and pipeline.cut.tied is not None else {}
+    return {names.get(name, name): p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def refuse_unbuilt(strategy: Strategy) -> None:
     """Raise InvalidInputError for a strategy that the runtime cannot carry out."""
     wrong = {
-        "pp": strategy.pp > 1,
+        "pp with cp": strategy.pp > 1 and strategy.cp > 1,
+        "pp with sequence_parallel and virtual_stages": strategy.sequence_parallel and strategy.virtual_stages > 1,
         "ep with zero_stage": strategy.ep > 1 and strategy.zero_stage > 0,
         "offload": strategy.offload != "none",
     }

@@ -89,7 +89,12 @@ def _apply(style: str, name: str, module: nn.Module, around: _Around) -> None:
         around.division.partial += [f"{name}.{own}" for own, _ in module.named_parameters()]
     elif style == "embedding_rowwise":
         begin = _cut(around, module, f"{name}.weight", 0)
-        module.forward = partial(_look_up, module, around, begin)
+        # a pipeline stage may have put a choice in front of the module's own forward
+        setattr(
+            module,
+            "own_forward" if hasattr(module, "own_forward") else "forward",
+            partial(_look_up, module, around, begin),
+        )
     elif style == "colwise_gather_output":
         around.division.vocabulary_begin = _cut(around, module, f"{name}.weight", 0)
         if getattr(module, "bias", None) is not None:
@@ -165,7 +170,7 @@ def _leave_experts(around: _Around, _module: nn.Module, _args: Any, out: Tensor)
 
 def _divide_sequences(model: nn.Module, around: _Around) -> None:
     """Between the first block's input and the last block's output each process holds its part of every sequence."""
-    blocks = blocks_of(model)
+    blocks = [block for block in blocks_of(model) if any(True for _ in block.parameters())]
 
     def narrow(_module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
         if args[0].shape[1] % around.size:

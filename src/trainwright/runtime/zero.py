@@ -31,7 +31,7 @@ def shard_fully(model: nn.Module, mesh: Mesh, stage: int) -> None:
             hint="use zero_stage 0 or 1",
         )
     over = mesh.sharding_mesh()
-    for module in (*blocks_of(model), model):
+    for module in (*(block for block in blocks_of(model) if any(True for _ in block.parameters())), model):
         fully_shard(module, mesh=over, reshard_after_forward=stage == 3)
     for module in model.modules():
         if isinstance(module, FSDPModule):
