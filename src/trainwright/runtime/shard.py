@@ -21,6 +21,7 @@ from trainwright.runtime.pipeline import Pipeline, make_pipeline
 from trainwright.runtime.precision import Precision
 from trainwright.runtime.recompute import recompute_blocks
 from trainwright.runtime.share import Share
+from trainwright.runtime.stage import watch_last_blocks
 from trainwright.runtime.tensor import Division, divide
 from trainwright.runtime.zero import RowOptimizerShards, rows_of, shard_fully
 
@@ -174,38 +175,55 @@ class Sharded:
 
 
 def shard_model(model: nn.Module, strategy: Strategy, mesh: Mesh) -> Sharded:
-    """Divide the model in place as the strategy says."""
+    """Divide the model in place as the strategy says: stages, then columns and rows, sequences, experts, states."""
     refuse_unbuilt(strategy)
-    division, pipeline = Division(), None
-    if mesh.size("pp") > 1:
-        pipeline = make_pipeline(model, strategy, mesh)
-    if (size := mesh.size("tp")) > 1:
-        division = divide(model, mesh.group("tp"), mesh.index("tp"), size, sequence=strategy.sequence_parallel)
-    over: dict[str, tuple[MeshAxis, ...]] = dict.fromkeys(division.shares, ("tp",))
-    n, index = mesh.size("shard"), mesh.index("shard")
+    pipeline = make_pipeline(model, strategy, mesh) if mesh.size("pp") > 1 else None
+    division = _divide_layers(model, strategy, mesh, pipeline)
+    over: dict[str, tuple[MeshAxis, ...]] = dict.fromkeys(division.shares, ("tp",) if mesh.size("tp") > 1 else ())
     if (size := mesh.size("cp")) > 1:
         divide_attention(model, mesh.group("cp"), mesh.index("cp"), size, strategy.cp_kind)
     if strategy.ep > 1:
-        for name in divide_experts(model, division.shares, mesh.group("shard"), index, n):
+        for name in divide_experts(model, division.shares, mesh.group("shard"), mesh.index("shard"), int(strategy.ep)):
             over[name] = (*over.get(name, ()), "shard")
     recompute_blocks(model, strategy.recompute, int(strategy.recompute_every))
-    local = _canonical(model, pipeline)
-    shares, rows = dict(division.shares), None
-    if n > 1 and strategy.zero_stage:
-        over = {name: (*over.get(name, ()), "shard") for name in local}
-    if n > 1 and strategy.zero_stage == 1:
-        rows = RowOptimizerShards(local, division.shares, mesh)
-        local, shares = rows.rows, rows.shares
-    elif n > 1 and strategy.zero_stage >= 2:
-        shares = {name: rows_of(name, p, division.shares, index, n)[2] for name, p in local.items()}
-        shard_fully(model, mesh, strategy.zero_stage)
-        local = {name: nn.Parameter(_plain(p.data)) for name, p in _canonical(model, pipeline).items()}
+    local, shares, rows = _divide_states(model, division, strategy, mesh, pipeline)
     if pipeline is not None:
-        over = {name: (*over.get(name, ()), "pp") for name in local}
+        watch_last_blocks(model, pipeline.cut)
+    for name in local:
+        if strategy.zero_stage and mesh.size("shard") > 1:
+            over[name] = (*over.get(name, ()), "shard")
+        if pipeline is not None:
+            over[name] = (*over.get(name, ()), "pp")
     return Sharded(
         model=model, mesh=mesh, strategy=strategy, division=division, local=local, shares=shares, over=over, rows=rows,
         pipeline=pipeline,
     )  # fmt: skip
+
+
+def _divide_layers(model: nn.Module, strategy: Strategy, mesh: Mesh, pipeline: Pipeline | None) -> Division:
+    """Tensor parallelism; a tied head goes by the embedding's name."""
+    if (size := mesh.size("tp")) == 1:
+        return Division()
+    division = divide(model, mesh.group("tp"), mesh.index("tp"), size, sequence=strategy.sequence_parallel)
+    if pipeline is not None and pipeline.cut.tied is not None and pipeline.cut.tied[0] in division.shares:
+        division.shares[pipeline.cut.tied[1]] = division.shares.pop(pipeline.cut.tied[0])
+    return division
+
+
+def _divide_states(
+    model: nn.Module, division: Division, strategy: Strategy, mesh: Mesh, pipeline: Pipeline | None
+) -> tuple[dict[str, nn.Parameter], dict[str, Share], RowOptimizerShards | None]:
+    """(parameters as the optimizer sees them, their shares, stage 1's rows) after ZeRO."""
+    local = _canonical(model, pipeline)
+    n, index = mesh.size("shard"), mesh.index("shard")
+    if n == 1 or strategy.zero_stage == 0:
+        return local, dict(division.shares), None
+    if strategy.zero_stage == 1:
+        rows = RowOptimizerShards(local, division.shares, mesh)
+        return rows.rows, rows.shares, rows
+    shares = {name: rows_of(name, p, division.shares, index, n)[2] for name, p in local.items()}
+    shard_fully(model, mesh, strategy.zero_stage)
+    return {name: nn.Parameter(_plain(p.data)) for name, p in _canonical(model, pipeline).items()}, shares, None
 
 
 def _canonical(model: nn.Module, pipeline: Pipeline | None) -> dict[str, nn.Parameter]:

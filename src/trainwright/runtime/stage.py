@@ -179,10 +179,19 @@ def _stand_in(model: nn.Module, name: str, stub: nn.Module, when: Callable[[], b
 def _run_when_due(inner: Any, running: _Running, index: int, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
     if index not in running.blocks:
         return hidden
-    out = inner(hidden, *args, **kwargs)
-    if index == running.blocks[-1]:
-        running.given = out
-    return out
+    return inner(hidden, *args, **kwargs)
+
+
+def watch_last_blocks(model: nn.Module, cut: Cut) -> None:
+    """Keep what each stage's last block gives; to be called when every other hook is in place."""
+    blocks = blocks_of(model)
+
+    def keep_if_last(index: int, _module: nn.Module, _args: Any, out: Tensor) -> None:
+        if cut.running.blocks and index == cut.running.blocks[-1]:
+            cut.running.given = out
+
+    for index in {blocks_here[-1] for blocks_here in cut.stages.values()}:
+        blocks[index].register_forward_hook(partial(keep_if_last, index))
 
 
 def _tied_names(model: nn.Module, ends: Ends) -> tuple[str, str] | None:

@@ -63,6 +63,8 @@ def divide(model: nn.Module, group: Group, index: int, size: int, *, sequence: b
     modules = dict(model.named_modules())
     for name, module in modules.items():
         style = plan.style(name)
+        if next(module.parameters(), None) is None:
+            continue  # lies on another pipeline stage
         _divide_attributes(plan, name, module, size)
         if style is not None:
             _apply(style, name, module, around)
@@ -90,11 +92,8 @@ def _apply(style: str, name: str, module: nn.Module, around: _Around) -> None:
     elif style == "embedding_rowwise":
         begin = _cut(around, module, f"{name}.weight", 0)
         # a pipeline stage may have put a choice in front of the module's own forward
-        setattr(
-            module,
-            "own_forward" if hasattr(module, "own_forward") else "forward",
-            partial(_look_up, module, around, begin),
-        )
+        place = "own_forward" if hasattr(module, "own_forward") else "forward"
+        setattr(module, place, partial(_look_up, module, around, begin))
     elif style == "colwise_gather_output":
         around.division.vocabulary_begin = _cut(around, module, f"{name}.weight", 0)
         if getattr(module, "bias", None) is not None:
