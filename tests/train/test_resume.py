@@ -14,7 +14,7 @@ import pytest
 from tests.train.plans import tiny_job, tiny_plan
 
 from trainwright.errors import CheckpointError, InterruptedRunError, PreemptedError, TrainwrightError
-from trainwright.jobs.job import Stopping
+from trainwright.jobs.job import Job, RateSchedule, Stopping
 from trainwright.jobs.strategy import Strategy
 from trainwright.records.run import read_run
 from trainwright.records.step import StepRecord, read_steps
@@ -207,6 +207,37 @@ def test_two_processes_killed_stopped_and_resumed_on_another_mesh(
     assert run_plan(tp2).resumed_from == 4
     losses = [step.loss for step in read_steps(alone)]
     assert [step.loss for step in read_steps(tp2)] == pytest.approx(losses, rel=1e-5)
+
+
+@pytest.mark.distributed
+@pytest.mark.slow
+def test_a_run_goes_on_over_many_meshes(tmp_path: Path) -> None:
+    """One more step on each: the losses are those of one process."""
+    two = {"micro_batch": 2, "precision": "fp32"}
+    meshes = [
+        Strategy(dp=2, zero_stage=1, **two),
+        Strategy(pp=2, **two),
+        Strategy(dp=2, zero_stage=3, **two),
+        Strategy(cp=2, **two),
+        Strategy(tp=2, sequence_parallel=True, **two),
+    ]
+    steady = RateSchedule(name="constant", warmup_share=0.0)
+
+    def at(n_steps: int) -> Job:
+        return tiny_job(stopping=Stopping(steps=n_steps), schedule=steady, evaluate_every=1)
+
+    tied = {**GPT2_WITH_DROPOUT, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    alone = tiny_plan(tmp_path / "alone", job=at(len(meshes)), model=tied)
+    expected = run_plan(alone)
+    for n_steps, strategy in enumerate(meshes, start=1):
+        folder = tiny_plan(tmp_path / "moving", job=at(n_steps), strategy=strategy, model=tied)
+        (folder / "run.json").unlink(missing_ok=True)
+        record = run_plan(folder)
+        assert record.resumed_from == (n_steps - 1 or None)
+    losses = [step.loss for step in read_steps(alone)]
+    assert [step.loss for step in read_steps(folder)] == pytest.approx(losses, rel=2e-5)
+    checks = [evaluation.loss for evaluation in expected.evaluations]
+    assert [evaluation.loss for evaluation in record.evaluations] == pytest.approx(checks, rel=2e-5)
 
 
 def foresee(folder: Path, kind: str, call: int, rank: int = 1) -> None:

@@ -33,7 +33,8 @@ def restore(checkpoint: Checkpoint, sharded: Sharded, optimizer: Optimizer, plac
     """Fill model, optimizer and random state; False when the random state was saved on another mesh."""
     pieces = _weights(sharded)
     wanted = {name for name in checkpoint.tensors if name.startswith("weights/")}
-    if unknown := sorted(wanted - pieces.keys()):
+    unknown = sorted(wanted - pieces.keys())
+    if unknown and sharded.pipeline is None:
         raise CheckpointError(
             f"{checkpoint.folder} is of another model: it has {unknown[0][8:]}, which is not in this one",
             hint="run with the plan that made it, or choose another folder",
@@ -42,6 +43,8 @@ def restore(checkpoint: Checkpoint, sharded: Sharded, optimizer: Optimizer, plac
         kind, _, rest = full_name.partition("/")
         if kind == "optimizer":
             key, _, name = rest.partition("/")
+            if name not in sharded.local:
+                continue  # of another pipeline stage
             shape = tuple(checkpoint.tensors[full_name]["shape"])
             pieces[full_name] = _empty_state(optimizer, sharded.local[name], key, shape, sharded.shares.get(name))
     random_name = f"random/{place.rank}"
@@ -67,7 +70,9 @@ def _kept(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _weights(sharded: Sharded) -> dict[str, Piece]:
-    tensors = {**_kept(sharded.model), **{name: p.detach() for name, p in sharded.local.items()}}
+    trained = {name for name, p in sharded.model.named_parameters() if p.requires_grad}
+    others = {name: value for name, value in _kept(sharded.model).items() if name not in trained}
+    tensors = {**others, **{name: p.detach() for name, p in sharded.local.items()}}
     return {
         f"weights/{name}": _like(value, value, sharded.shares.get(name), sharded.owns(name))
         for name, value in tensors.items()
@@ -76,7 +81,8 @@ def _weights(sharded: Sharded) -> dict[str, Piece]:
 
 def _holds_start(sharded: Sharded, name: str) -> bool:
     """Whether this process writes what all parts of a parameter have alike, such as a step count."""
-    return sharded.owns(name) and all(sharded.mesh.index(axis) == 0 for axis in sharded.over.get(name, ()))
+    dividing = [axis for axis in sharded.over.get(name, ()) if axis != "pp"]
+    return sharded.owns(name) and all(sharded.mesh.index(axis) == 0 for axis in dividing)
 
 
 def _like(parameter: Tensor, value: Tensor, share: Share | None, owned: bool) -> Piece:
