@@ -14,6 +14,7 @@ from trainwright.plan.choice import Choice, describe
 from trainwright.plan.costed import Task
 from trainwright.plan.explain import Explanation, explain, explain_choice, too_large_text
 from trainwright.plan.facts import Facts, gather_facts
+from trainwright.plan.groups import Mixed, split_over_groups
 from trainwright.plan.legal import refusals_of
 from trainwright.plan.pins import Pin
 from trainwright.plan.price import price
@@ -46,11 +47,16 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A question with its best choice, why, and what else there is."""
+    """A question with its best choice, why, and what else there is.
+
+    ``mixed``: on a cluster of unlike groups, what each would do with its share of the batch; ``result`` then holds
+    the even splits, which the slowest group paces.
+    """
 
     question: Question
     result: SearchResult
     explanation: Explanation
+    mixed: Mixed | None = None
 
     @property
     def best(self) -> Choice:
@@ -77,7 +83,15 @@ def answer(question: Question) -> Answer:
     if result.best is None:
         raise nothing_fits(question, result)
     facts = question.facts(result.best.cluster)
-    return Answer(question=question, result=result, explanation=explain(result, question.task, facts))
+    explanation = explain(result, question.task, facts)
+    return Answer(question=question, result=result, explanation=explanation, mixed=_mixed(question))
+
+
+def _mixed(question: Question) -> Mixed | None:
+    """Uneven shares, where the only cluster asked about has unlike groups."""
+    if len(question.clusters) != 1 or not question.clusters[0].is_heterogeneous:
+        return None
+    return split_over_groups(question.task, question.clusters[0], question.aim, question.pins)
 
 
 def check(question: Question, strategy: Strategy) -> Answer:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
 from trainwright.plan.answer import Answer
 from trainwright.plan.choice import Choice, describe
+from trainwright.plan.groups import Mixed
 
 
 def plan_json(answer: Answer) -> dict[str, Any]:
@@ -25,12 +27,23 @@ def plan_json(answer: Answer) -> dict[str, Any]:
         "wins_probability": explanation.wins_probability,
         "ties": explanation.ties,
         "directions": [asdict(direction) for direction in explanation.directions],
+        "mixed": None if answer.mixed is None else mixed_json(answer.mixed, result.aim.n_steps),
         "n_costed": result.n_costed,
         "n_timed": result.n_timed,
         "search_s": result.seconds,
         "not_looked_at": list(result.left_out),
         "empty": list(result.empty),
         "notes": list(answer.question.subject.notes),
+    }
+
+
+def mixed_json(mixed: Mixed, n_steps: float | None) -> dict[str, Any]:
+    """Shares of unlike groups."""
+    return {
+        "step_s": mixed.step_s,
+        "exchange_s": mixed.exchange_s,
+        "alone_s": {name: s if math.isfinite(s) else None for name, s in mixed.alone_s.items()},
+        "parts": [{"samples": part.samples, **choice_json(part.choice, n_steps)} for part in mixed.parts],
     }
 
 

@@ -19,6 +19,9 @@ def plan_text(answer: Answer) -> RenderableType:
     """Everything, for rich to print."""
     parts: list[RenderableType] = [headline(answer), "", ranking_table(answer), ""]
     parts += [f"[dim]why[/dim]     {escape(sentence)}" for sentence in why(answer)]
+    if answer.mixed is not None:
+        parts += ["", "[dim]each group on its own share of the batch[/dim]"]
+        parts += [f"  {escape(sentence)}" for sentence in answer.mixed.sentences]
     front = answer.result.front
     if len(front) > 1:
         parts += ["", f"[dim]Pareto front of time, money and memory, {len(front)} plans[/dim]", front_table(answer)]
@@ -35,13 +38,18 @@ def headline(answer: Answer) -> str:
     """What was asked, and the size of the search."""
     subject, best, result = answer.question.subject, answer.best, answer.result
     job = subject.job
-    on = escape(f"{best.strategy.n_devices} x {best.cluster.groups[0].device.name}")
+    on = escape(f"{best.strategy.n_devices} x {device_names(best)}")
     told = f"{escape(subject.model.name)}, batch {job.global_batch} x {job.seq} tokens, {answer.question.stack}"
     looked = (
         f"{format_count(result.n_costed)} strategies costed in {format_seconds(result.seconds)}, "
         f"{format_count(result.n_timed)} fit"
     )
     return f"[bold]{told}[/bold]\n{answer.result.aim.goal} on {on}; {looked if result.seconds else 'priced as given'}"
+
+
+def device_names(choice: Choice) -> str:
+    """The device, or all of them in a cluster of unlike groups."""
+    return " and ".join(dict.fromkeys(group.device.name for group in choice.cluster.groups))
 
 
 def why(answer: Answer) -> tuple[str, ...]:
@@ -74,7 +82,7 @@ def ranking_table(answer: Answer) -> Table:
         tie = "=" if number > 1 and beats(best.step_s, choice.step_s) < SURE else " "
         name = describe(choice.strategy)
         if several:
-            name = f"{choice.strategy.n_devices} x {choice.cluster.groups[0].device.name}: {name}"
+            name = f"{choice.strategy.n_devices} x {device_names(choice)}: {name}"
         versus = "" if number == 1 else f"{100 * (choice.step_s / best.step_s - 1):+.1f} %"
         table.add_row(
             f"{number}{tie}",
