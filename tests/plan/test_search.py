@@ -11,7 +11,7 @@ from trainwright.plan.aim import Aim
 from trainwright.plan.choice import describe
 from trainwright.plan.facts import gather_facts
 from trainwright.plan.pins import parse_pins
-from trainwright.plan.search import search
+from trainwright.plan.search import LEAST, search, share_of
 from trainwright.plan.space import make_space, n_rows, row
 
 SPEC = model("gpt2")
@@ -64,3 +64,12 @@ def test_an_empty_space_is_an_error_that_names_the_pin():
 def test_fewer_devices_where_all_of_them_allow_no_split():
     result = search(SPEC, Workload(global_batch=4, seq=1023), [cluster(1, 13)], STACK, Aim(), PINS)
     assert result.best.strategy.n_devices == 12  # 13 divides neither batch, heads, nor 12 blocks
+
+
+def test_many_clusters_share_the_limit_and_the_cut_is_told():
+    assert share_of(4_000, 3) == LEAST
+    assert share_of(400_000, 2) == 200_000
+    small, large = (search(SPEC, WORKLOAD, [CLUSTER], STACK, Aim(max_candidates=n)) for n in (LEAST, None))
+    assert small.n_costed < large.n_costed
+    assert (bool(small.left_out), bool(large.left_out)) == (True, False)
+    assert large.best.step_s <= small.best.step_s

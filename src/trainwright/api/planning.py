@@ -101,15 +101,16 @@ def _aim(options: PlanOptions, n_steps: float | None) -> Any:
 def _clusters(options: PlanOptions, planned: str | None, tell: Callable[[str], None]) -> Any:
     from trainwright.api.training import machine
     from trainwright.hardware.prices import read_prices
-    from trainwright.plan.market import read_clusters
+    from trainwright.plan.market import ANY, read_clusters
 
     texts = options.on or ((planned,) if planned else (HERE,))
     if HERE in texts:
         return machine(tell).divisions
     own = read_prices(options.prices) if options.prices else ()
     clusters = read_clusters(texts, options.max_devices, own)
-    for note in dict.fromkeys(note for cluster in clusters for note in cluster.notes):
-        tell(f"note: {note}")
+    if ANY not in texts:
+        for note in dict.fromkeys(note for cluster in clusters for note in cluster.notes):
+            tell(f"note: {note}")
     return clusters
 
 

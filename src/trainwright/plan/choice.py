@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from trainwright.cost.estimate import Estimate
 from trainwright.hardware.cluster import Cluster
 from trainwright.jobs.strategy import Strategy
+from trainwright.plan.aim import Goal
 from trainwright.plan.chance import below, sigma
 
 
@@ -33,6 +34,15 @@ class Choice:
     def peak_bytes(self) -> float:
         """Most bytes allocated on the fullest device."""
         return float(self.estimate.peak_bytes)
+
+    def figure(self, goal: Goal) -> float:
+        """What the goal minimizes: seconds, dollars (device-seconds where nobody named a price) or bytes."""
+        if goal == "fastest":
+            return self.step_s
+        if goal == "least-memory":
+            return self.occupied_bytes
+        device_s = self.step_s * float(self.strategy.n_devices)
+        return device_s if self.dollars_per_step is None else self.dollars_per_step
 
     @property
     def fit_probability(self) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from trainwright.plan.aim import Goal
 from trainwright.plan.chance import beats
 from trainwright.plan.choice import Choice, describe
 from trainwright.plan.costed import Task
@@ -20,6 +21,8 @@ Verdict = Literal["refused", "too large", "slower", "tie", "faster"]
 
 SURE = 0.8
 """How likely one must really be the faster before two are no longer called a tie."""
+
+WORSE: dict[Goal, str] = {"fastest": "slower", "cheapest": "dearer", "least-memory": "larger"}
 
 COMPUTE = ("forward", "backward", "recompute", "head_loss")
 
@@ -63,10 +66,11 @@ def explain(result: SearchResult, task: Task, facts: Facts) -> Explanation:
     alone = explain_choice(best, task, facts, result.aim.headroom_share)
     if not others:
         return alone
-    wins = [beats(best.step_s, other.step_s) for other in others]
+    goal = result.aim.goal
+    wins = [beats(best.figure(goal), other.figure(goal)) for other in others]
     return replace(
         alone,
-        runner_up=_runner_up(best, others[0], wins[0]),
+        runner_up=_runner_up(best, others[0], wins[0], goal),
         ties=sum(chance < SURE for chance in wins),
         wins_probability=wins[0],
     )
@@ -115,10 +119,10 @@ def memory_text(choice: Choice) -> str:
     )
 
 
-def _runner_up(best: Choice, second: Choice, wins: float) -> str:
-    loss = 100 * (second.step_s / best.step_s - 1.0)
+def _runner_up(best: Choice, second: Choice, wins: float, goal: Goal) -> str:
+    loss = 100 * (second.figure(goal) / best.figure(goal) - 1.0)
     where = "" if second.cluster.name == best.cluster.name else f" on {second.cluster.name}"
-    told = f"runner-up {describe(second.strategy)}{where}: {abs(loss):.1f} % {'slower' if loss >= 0 else 'faster'}"
+    told = f"runner-up {describe(second.strategy)}{where}: {loss:.1f} % {WORSE[goal]}"
     return f"{told}, " + ("a tie within the error" if wins < SURE else f"{100 * wins:.0f} % sure")
 
 

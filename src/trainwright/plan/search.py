@@ -6,7 +6,7 @@ No formula stands here: ``cost`` prices whole tables, and what is left is to sor
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -28,6 +28,10 @@ from trainwright.plan.space import Space, divisors, make_space, why_empty
 
 _TRIES = 64
 """Smaller device counts tried when the whole cluster allows no legal split."""
+
+
+LEAST = 50_000
+"""Candidates that each of many clusters may have at least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +75,13 @@ def search(
     started, aim, pins = perf_counter(), aim or Aim(), tuple(pins)
     task = Task(model=model, workload=workload, stack=stack)
     all_costed: list[Costed] = []
+    clusters = tuple(clusters)
+    shared = replace(aim, max_candidates=share_of(aim.max_candidates, len(clusters)))
     left_out: dict[str, None] = {}
     errors: list[InvalidInputError] = []
     for cluster in clusters:
         facts = gather_facts(model, workload, cluster, tp_across_nodes=aim.tp_across_nodes)
-        space = find_space(facts, aim, pins)
+        space = find_space(facts, shared, pins)
         if not space.n_candidates:
             errors.append(why_empty(facts, device_counts(facts, aim), pins))
             continue
@@ -105,6 +111,15 @@ def _nowhere(errors: list[InvalidInputError]) -> InvalidInputError:
         return errors[0]
     each = "\n  ".join(error.message for error in errors)
     return InvalidInputError(f"none of {len(errors)} clusters has a legal strategy:\n  {each}", hint=errors[-1].hint)
+
+
+def share_of(max_candidates: int | None, n_clusters: int) -> int | None:
+    """How many candidates each of several clusters may have.
+
+    >>> share_of(2_000_000, 1), share_of(2_000_000, 50), share_of(None, 2)
+    (2000000, 50000, None)
+    """
+    return None if max_candidates is None else max(LEAST, max_candidates // max(1, n_clusters))
 
 
 def device_counts(facts: Facts, aim: Aim) -> tuple[int, ...]:

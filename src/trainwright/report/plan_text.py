@@ -74,16 +74,17 @@ def _columns(*names: str) -> Table:
 
 def ranking_table(answer: Answer) -> Table:
     """The ranking, with whole-job time and money where the steps are known."""
-    n_steps, best = answer.result.aim.n_steps, answer.best
+    n_steps, best, goal = answer.result.aim.n_steps, answer.best, answer.result.aim.goal
     whole = ("job", "money") if n_steps else ("tokens/s", "$/step")
     table = _columns("", "strategy", "step", "vs best", "memory", *whole)
     several = len({choice.cluster.name for choice in answer.result.ranking}) > 1
     for number, choice in enumerate(answer.result.ranking, start=1):
-        tie = "=" if number > 1 and beats(best.step_s, choice.step_s) < SURE else " "
+        ratio = choice.figure(goal) / best.figure(goal)
+        tie = "=" if number > 1 and beats(1.0, ratio) < SURE else " "
         name = describe(choice.strategy)
         if several:
             name = f"{choice.strategy.n_devices} x {device_names(choice)}: {name}"
-        versus = "" if number == 1 else f"{100 * (choice.step_s / best.step_s - 1):+.1f} %"
+        versus = "" if number == 1 else f"{100 * (ratio - 1):+.1f} %"
         table.add_row(
             f"{number}{tie}",
             escape(name),
