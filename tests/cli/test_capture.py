@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,27 @@ def test_refusals_exit_2_with_a_hint(arguments: list[str], says: str, capsys: py
     err = capsys.readouterr().err
     assert says in err.replace("\n", " ")
     assert "hint: " in err
+
+
+def test_a_captured_model_is_planned_like_a_named_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from trainwright.jobs.job import Job, ModelChoice, Stopping, TextData
+    from trainwright.jobs.model import config_of_job, spec_of_job
+    from trainwright.models.catalogue import model
+    from trainwright.models.file import save_model
+
+    file = tmp_path / "mine.json"
+    save_model(replace(model("gpt2"), source="captured from my.models:build"), file)
+    main(["plan", str(file), "--on", "2xRTX-4090", "--batch", "16", "--seq", "512"])
+    own = capsys.readouterr().out
+    main(["plan", "gpt2", "--on", "2xRTX-4090", "--batch", "16", "--seq", "512"])
+    assert _first_strategy(own) == _first_strategy(capsys.readouterr().out)
+    job = Job(
+        name="mine", model=ModelChoice(preset=str(file)), data=TextData(builtin="python-reference"), global_batch=16,
+        seq=512, stopping=Stopping(steps=1),
+    )  # fmt: skip
+    assert config_of_job(job) == {"function": "my.models:build"}
+    assert spec_of_job(job).n_parameters == model("gpt2").n_parameters
+
+
+def _first_strategy(text: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith("1 "))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.job import Job
 from trainwright.models.build import build
 from trainwright.models.catalogue import preset_shape, shape_of
+from trainwright.models.file import load_model
 from trainwright.models.huggingface import huggingface_config, shape_from_config
 from trainwright.models.shape import Shape
 from trainwright.models.spec import ModelSpec
@@ -16,13 +18,23 @@ BYTES_VOCABULARY = 256
 
 
 def spec_of_job(job: Job) -> ModelSpec:
-    """What the cost model prices."""
-    return build(shape_of_job(job))
+    """What the cost model prices; ``preset`` may be a file that `trainwright capture` wrote."""
+    file = captured_file(job)
+    return build(shape_of_job(job)) if file is None else load_model(file)
 
 
 def config_of_job(job: Job) -> dict[str, Any]:
-    """The Hugging Face configuration, with ``model_type``, that the runtime builds."""
+    """What the runtime builds: a Hugging Face configuration with its ``model_type``, or a captured function."""
+    file = captured_file(job)
+    if file is not None:
+        return {"function": load_model(file).source.removeprefix("captured from ")}
     return huggingface_config(shape_of_job(job))
+
+
+def captured_file(job: Job) -> Path | None:
+    """The captured model that the job names, if it names one."""
+    preset = job.model.preset
+    return Path(preset) if preset is not None and preset.endswith(".json") else None
 
 
 def shape_of_job(job: Job) -> Shape:

@@ -61,6 +61,14 @@ def load_model(path: Path) -> ModelSpec:
         raise InvalidInputError(f"{path} is not a whole captured model: {error}", hint=_AGAIN) from error
 
 
+def is_model_file(path: Path) -> bool:
+    """Whether the file says that it is a captured model; its content may still be of another version."""
+    if path.suffix != ".json" or not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return f'"kind": "{_KIND}"' in file.read(200)
+
+
 def _plain(value: Any) -> Any:
     """Dataclasses as dictionaries without defaults, ops with their kind."""
     if isinstance(value, tuple):

@@ -12,6 +12,7 @@ from trainwright.jobs.model import config_of_job, spec_of_job
 from trainwright.jobs.parse import load_job
 from trainwright.jobs.store import job_from_dict
 from trainwright.jobs.strategy import Strategy
+from trainwright.models.file import is_model_file
 from trainwright.models.spec import ModelSpec
 from trainwright.records.plan import PlanRecord, read_plan
 
@@ -65,15 +66,20 @@ def read_subject(text: str, asked: Asked) -> Subject:
     path = Path(text)
     if path.suffix == ".toml":
         job = load_job(path)
-    elif (path.suffix == ".json" and path.name != "config.json") or (path / "plan.json").exists():
+    elif _is_plan(path):
         return _of_plan(read_plan(path), asked)
     else:
-        folder = path if path.exists() else None
+        folder = path if path.exists() and not is_model_file(path) else None
         model = ModelChoice(huggingface=folder) if folder else ModelChoice(preset=text)
         stopping = Stopping(steps=asked.steps, tokens=asked.tokens)
         data = TextData(builtin="python-reference")
         job = Job(name=path.name, model=model, data=data, global_batch=0, seq=0, stopping=stopping)
     return _complete(job, asked)
+
+
+def _is_plan(path: Path) -> bool:
+    is_record = path.suffix == ".json" and path.name != "config.json" and not is_model_file(path)
+    return is_record or (path / "plan.json").exists()
 
 
 def _of_plan(plan: PlanRecord, asked: Asked) -> Subject:
