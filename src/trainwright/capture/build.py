@@ -112,6 +112,7 @@ class Drafting:
             common = {**common, "split": "expert"}
         return Matmul(
             rows=rows, n=n, k=k, count=count, n_experts=n_experts, is_convolution=entry.op.name == "convolution",
+            input=self.size(amounts, "input") if amounts[0]["input"] else None,
             **common,  # type: ignore[arg-type]
         )  # fmt: skip
 
@@ -132,10 +133,12 @@ class Drafting:
         )
 
     def _pointwise(self, amounts: Sequence[Counter[str]], common: Mapping[str, object]) -> Pointwise:
+        """Elements are those of one kernel; reads and writes are of all, where a loop ran several."""
         reference = amounts[0]
-        whole = max(float(reference["elements"]), 1.0)
+        times = max(int(reference["kernels"]), 1)
+        whole = max(float(reference["elements"]) / times, 1.0)
         return Pointwise(
-            elements=self.size(amounts, "elements"),
+            elements=_over(self.size(amounts, "elements"), times),
             reads=reference["read"] / whole,
             writes=reference["written"] / whole,
             backward_reads=reference["backward_read"] / whole,
@@ -163,7 +166,7 @@ def _over(size: Size, divisor: float) -> Size:
 
 
 def merged(ops: Sequence[Drawn], at: Point) -> list[Drawn]:
-    """Pointwise ops that follow one another in one module, as one op of so many kernels."""
+    """Pointwise ops that follow one another in one module, as one op of so many kernels over the largest's elements."""
     found: list[Drawn] = []
     for each in ops:
         last = found[-1] if found else None
@@ -216,9 +219,8 @@ def _joined(last: Drawn, each: Drawn, at: Point) -> Drawn:
     first, second = last.op, each.op
     assert isinstance(first, Pointwise)
     assert isinstance(second, Pointwise)
-    elements = plus(first.elements, second.elements)
     a, b = float(first.elements.at(*at)), float(second.elements.at(*at))
-    whole = max(a + b, 1.0)
+    elements, whole = first.elements if a >= b else second.elements, max(a, b, 1.0)
 
     def mixed(name: str) -> float:
         return float((getattr(first, name) * a + getattr(second, name) * b) / whole)

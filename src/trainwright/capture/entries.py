@@ -101,6 +101,8 @@ def _amounts(op: OpRecord, gradients: list[OpRecord], saves: list[SavedRecord], 
         found["elements"] = op.n_elements
         found["transcendental"] = op.n_elements if op.name in _EXP else 0
         found["flop"] = op.flop  # type: ignore[assignment]
+        if op.name == "convolution":
+            found["input"] = prod(op.shapes[0])
         _attention_amounts(op, found)
         found["is_loss"] = _feeds_a_loss(op, trace)
     for gradient in gradients:

@@ -168,6 +168,9 @@ def backward_need_bytes(op: Op, keeper: Keeper) -> Number:
 def _matmul_need_bytes(op: Matmul, keeper: Keeper) -> Number:
     outer, inner = (op.k, op.n) if op.split != "row" else (op.n, op.k)
     ways = keeper.ways(op.split)
-    gradients = keeper.elements(op.rows) * (inner / ways + outer / keeper.ways("none")) * keeper.compute_bytes
+    inputs, outputs = keeper.elements(op.rows) * outer, keeper.elements(op.rows) * inner
+    if op.input is not None:
+        inputs, outputs = keeper.elements(op.input), outputs * op.count
+    gradients = (outputs / ways + inputs / keeper.ways("none")) * keeper.compute_bytes
     weight = op.n_parameters * keeper.compute_bytes / (ways if op.split != "none" else 1.0)
     return gradients + (weight if keeper.is_cast else 0.0)

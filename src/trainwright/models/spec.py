@@ -113,6 +113,7 @@ class Matmul(Op):
     """(rows, k) x (k, n), done ``count`` times side by side; convolutions come here as their matmul.
 
     With experts, each token goes through ``experts_per_token`` of ``n_experts`` weights. FLOP = 2 rows k n count.
+    ``input``: elements of what it multiplies where that is not rows x k, as in a convolution, whose k repeats them.
     """
 
     rows: Size
@@ -122,6 +123,7 @@ class Matmul(Op):
     n_experts: int = 1
     experts_per_token: int = 1
     is_convolution: bool = False
+    input: Size | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
