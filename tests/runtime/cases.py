@@ -1,7 +1,6 @@
 """Exactness cases, run inside worker processes: one launch for each number of processes, many cases in it.
 
-Every process also does the whole thing alone and compares: losses over five SGD steps, gradient norms, the first
-gradients and the last weights, each against its share of the whole.
+What runtime/verify.py does for the user's plan, on the models and strategies of cases.json.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,10 +18,9 @@ from trainwright.jobs.strategy import Strategy
 from trainwright.runtime.launch import Orders
 from trainwright.runtime.mesh import Mesh, make_mesh
 from trainwright.runtime.place import Place, join_local, use_threads
-from trainwright.runtime.precision import precision
-from trainwright.runtime.shard import Sharded, shard_model
+from trainwright.runtime.verify import Outcome, agree, compare, roughen, take_steps
 
-BATCH, SEQ, STEPS = 8, 16, 5
+BATCH, SEQ = 8, 16
 SMALL: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 4,
@@ -83,9 +82,7 @@ def _causal(kind: str, sizes: dict[str, Any]) -> nn.Module:
 def _exact(kind: Any, config: Any) -> nn.Module:
     torch.manual_seed(3)
     model: nn.Module = kind.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
-    for parameter in model.parameters():  # zeros and ones hide mistakes
-        parameter.data += 0.05 * torch.randn_like(parameter)
-    return model.train()
+    return roughen(model).train()
 
 
 def batch(kind: str, step: int) -> tuple[Tensor, Tensor]:
@@ -102,66 +99,7 @@ def batch(kind: str, step: int) -> tuple[Tensor, Tensor]:
     return ids[:, :-1], ids[:, 1:]
 
 
-@dataclasses.dataclass
-class Outcome:
-    losses: list[float]
-    norms: list[float]
-    gradients: dict[str, Tensor]
-    weights: dict[str, Tensor]
-    sharded: Sharded
-
-
-def train_a_little(kind: str, strategy: Strategy, mesh: Mesh) -> Outcome:
-    """Five SGD steps of this process's part."""
-    sharded = shard_model(MODELS[kind](), strategy, mesh)
-    out = Outcome([], [], {}, {}, sharded)
-    optimizer = torch.optim.SGD(sharded.parameters, lr=0.5)
-    for step in range(STEPS):
-        inputs, targets = batch(kind, step)
-        n_targets = int((targets != -100).sum())
-        dp, index = mesh.dp, mesh.dp_index
-        mine, wanted = inputs.chunk(dp)[index], targets.chunk(dp)[index]
-        size = int(strategy.micro_batch)
-        micros = list(zip(mine.split(size), wanted.split(size), strict=True))
-        loss = sharded.gradients(micros, 1.0 / n_targets, precision(strategy.precision), lambda _part: None)
-        sharded.join_gradients()
-        loss_value, norm, _ = sharded.agree(loss)
-        out.losses.append(loss_value)
-        out.norms.append(norm)
-        if step == 0:
-            out.gradients = {n: p.grad.clone() for n, p in sharded.local.items() if p.grad is not None}
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        sharded.after_update()
-    out.weights = {n: p.detach().clone() for n, p in sharded.local.items()}
-    return out
-
-
-def compare(kind: str, strategy: Strategy, place: Place, alone: Outcome) -> dict[str, float]:
-    """Largest differences from the one-process run."""
-    got = train_a_little(kind, strategy, make_mesh(strategy, place))
-    return {
-        "losses": max(abs(a - b) for a, b in zip(got.losses, alone.losses, strict=True)),
-        "norms": max(abs(a - b) / b for a, b in zip(got.norms, alone.norms, strict=True)),
-        "gradients": _furthest(got.gradients, alone.gradients, got.sharded),
-        "weights": _furthest(got.weights, alone.weights, got.sharded),
-        "n_gradients": float(len(got.gradients)),
-    }
-
-
-def _furthest(parts: dict[str, Tensor], wholes: dict[str, Tensor], sharded: Sharded) -> float:
-    most = 0.0
-    for name, part in parts.items():
-        share = sharded.shares.get(name)
-        if share is None:
-            most = max(most, float((part - wholes[name]).abs().max()))
-            continue
-        for span in share.spans:
-            most = max(most, float((part[span.local_slices] - wholes[name][span.whole_slices]).abs().max()))
-    return most
-
-
-def work(orders: Orders, telephone: Any) -> dict[str, dict[str, float]]:
+def work(orders: Orders, telephone: Any) -> dict[str, dict[str, Any]]:
     """Run every case of cases.json in the folder; rank 0 returns the differences, the largest over all ranks."""
     place = Place(rank=orders.rank, n_processes=orders.n_processes, local_rank=orders.rank, n_threads=1)
     use_threads(1)
@@ -172,13 +110,12 @@ def work(orders: Orders, telephone: Any) -> dict[str, dict[str, float]]:
     alone: dict[str, Outcome] = {}
     for name, (kind, fields) in cases.items():
         telephone.tell("event", name)
-        if kind not in alone:
-            alone[kind] = train_a_little(
-                kind, Strategy(precision="fp32", micro_batch=BATCH), Mesh(sizes={}, indexes={})
-            )
         fields = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-        mine = compare(kind, Strategy(**{"precision": "fp32", **fields}), place, alone[kind])
-        everyone: list[Any] = [None] * place.n_processes
-        torch.distributed.all_gather_object(everyone, mine)
-        found[name] = {key: max(each[key] for each in everyone) for key in mine}
+        strategy = Strategy(**{"precision": "fp32", **fields})
+        build, data = MODELS[kind], partial(batch, kind)
+        if kind not in alone:
+            undivided = Strategy(precision="fp32", micro_batch=BATCH)
+            alone[kind] = take_steps(build, data, undivided, Mesh(sizes={}, indexes={}))
+        mine = compare(take_steps(build, data, strategy, make_mesh(strategy, place)), alone[kind])
+        found[name] = dataclasses.asdict(agree(mine, place))
     return found

@@ -15,7 +15,7 @@ from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 from trainwright.env import Launched
 from trainwright.errors import TrainwrightError
 
-COLLECTIVE_TIMEOUT_S = 300.0
+COLLECTIVE_TIMEOUT_S = 900.0
 """A collective that waits longer than this for another rank fails, and the run with it."""
 
 

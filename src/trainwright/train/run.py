@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -88,15 +89,16 @@ def _run_as_one_of(launched_as: Launched, folder: Path, plan: PlanRecord, tell: 
         n_threads=plan.chosen.threads_per_process,
     )
     join_launched(launched_as, place)
-    if place.leads:
-        _prepare(folder, plan)
-    _wait_for_leader()
+    with only_run_in(folder) if place.leads else nullcontext():
+        if place.leads:
+            _prepare(folder, plan)
+        _wait_for_leader()
 
-    def relay(kind: str, *rest: Any) -> None:
-        if kind == "event" and place.leads:
-            tell(rest[0])
+        def relay(kind: str, *rest: Any) -> None:
+            if kind == "event" and place.leads:
+                tell(rest[0])
 
-    record = run_process(folder, place, relay)
+        record = run_process(folder, place, relay)
     return record if record is not None else read_run(folder)
 
 

@@ -59,10 +59,10 @@ def run_process(folder: Path, place: Place, tell: Callable[..., None]) -> RunRec
         _forget_steps_after(session)
         with _stop_signals(session):
             train(session)
-        return _conclude(session, "finished")
+        return _conclude_together(session, "finished")
     except TrainwrightError as error:
         if session is not None:
-            _conclude(session, {75: "preempted", 130: "interrupted"}.get(error.exit_code, "failed"))
+            _conclude_together(session, {75: "preempted", 130: "interrupted"}.get(error.exit_code, "failed"))
         raise
     finally:
         leave()
@@ -152,6 +152,15 @@ def _forget_steps_after(session: Session) -> None:
     if session.place.leads and path.exists():
         kept = [record for record in read_steps(session.folder) if record.step < session.step]
         write_text(path, "".join(map(step_line, kept)))
+
+
+def _conclude_together(session: Session, status: str) -> RunRecord | None:
+    """Nobody leaves before the leader has written: a launcher may end all processes when the first one goes."""
+    record = _conclude(session, status)
+    if session.place.n_processes > 1 and status != "failed":
+        session.beat("waiting for process 0 to write the model" if not session.place.leads else "writing the model")
+        dist.barrier()
+    return record
 
 
 def _conclude(session: Session, status: str) -> RunRecord | None:

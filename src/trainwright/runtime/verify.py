@@ -1,0 +1,195 @@
+"""Does a plan compute what one process computes? Tried for real, on a tiny model of the same kind, in seconds.
+
+Every process takes a few SGD steps of its part under the plan's strategy, then the whole batch alone, and compares
+losses, gradient norms, first gradients and last weights, each with its share of the whole. Shapes that fit do not prove
+a division right: a norm held whole but used on divided heads gives the right loss and a wrong gradient.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from trainwright.errors import NumericsError
+from trainwright.jobs.strategy import Strategy
+from trainwright.records.plan import read_plan
+from trainwright.runtime.launch import Orders, launch
+from trainwright.runtime.mesh import Mesh, make_mesh
+from trainwright.runtime.model import build_model
+from trainwright.runtime.place import Place, join_local, use_threads
+from trainwright.runtime.precision import precision
+from trainwright.runtime.shard import Sharded, shard_model
+
+N_STEPS = 5
+RATE = 0.5
+TOLERANCE = 1e-5
+"""What rounding in fp32 may do to losses, gradients and (relative) norms of a tiny model."""
+
+Batch = Callable[[int], tuple[Tensor, Tensor]]
+"""Inputs and targets of the whole batch of a step."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A few steps as one process saw them: gradients of the first, weights after the last."""
+
+    losses: list[float]
+    norms: list[float]
+    gradients: dict[str, Tensor]
+    weights: dict[str, Tensor]
+    sharded: Sharded
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Largest differences from the one-process run; ``worst`` is the parameter whose gradient is furthest off."""
+
+    losses: float
+    norms: float
+    gradients: float
+    weights: float
+    worst: str
+    n_gradients: int
+
+
+def verify_plan(folder: Path) -> Difference:
+    """Verify the plan of a run folder; raises NumericsError when it does not compute what one process would."""
+    plan = read_plan(folder)
+    orders = Orders(
+        module="trainwright.runtime.verify", folder=folder, n_processes=plan.chosen.n_processes, n_threads=1
+    )
+    found: Difference = launch(orders, lambda _event: None)
+    if max(found.losses, found.norms, found.gradients) > TOLERANCE:
+        raise NumericsError(
+            f"the plan does not compute what one process computes: losses differ by {found.losses:.1g}, the gradient "
+            f"of {found.worst} by {found.gradients:.1g}, the norm of all by {found.norms:.1g}; rounding explains "
+            f"{TOLERANCE:.0e}",
+            hint="plan with data parallel only, or correct the model's tensor_plan",
+        )
+    return found
+
+
+def work(orders: Orders, telephone: Any) -> Difference:
+    """What each process of verify_plan does."""
+    place = Place(rank=orders.rank, n_processes=orders.n_processes, local_rank=orders.rank)
+    use_threads(1)
+    port = None if place.leads else telephone.ask()
+    join_local(place, port, lambda opened: telephone.tell("port", opened))
+    plan = read_plan(orders.folder)
+    given = plan.chosen.strategy
+    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
+    strategy = dataclasses.replace(Strategy(**fields), micro_batch=2, precision="fp32", stages=None)
+    config = tiny(plan.model, strategy)
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(step)
+        seq = 8 * int(strategy.tp) * int(strategy.cp)
+        shape = (4 * int(strategy.dp) * int(strategy.pp), seq + 1)
+        ids = torch.randint(int(config.get("vocab_size", 64)), shape, generator=generator)
+        return ids[:, :-1], ids[:, 1:]
+
+    def build() -> nn.Module:
+        return roughen(build_model(config, seed=3))
+
+    alone = take_steps(build, batch, dataclasses.replace(strategy, **_UNDIVIDED), Mesh(sizes={}, indexes={}))
+    return agree(compare(take_steps(build, batch, strategy, make_mesh(strategy, place)), alone), place)
+
+
+_UNDIVIDED: dict[str, Any] = {
+    "dp": 1, "tp": 1, "cp": 1, "pp": 1, "ep": 1, "zero_stage": 0, "shard": None, "virtual_stages": 1,
+    "sequence_parallel": False,
+}  # fmt: skip
+
+
+def tiny(config: dict[str, Any], strategy: Strategy) -> dict[str, Any]:
+    """The configuration with narrow, few layers; heads, experts, ties and everything else as they are."""
+    if "function" in config:
+        return config
+    heads = int(config.get("num_attention_heads", config.get("n_head", 4)))
+    n_layers = max(2, int(strategy.pp) * int(strategy.virtual_stages))
+    sizes = {
+        "hidden_size": 8 * heads, "n_embd": 8 * heads, "head_dim": 8, "num_hidden_layers": n_layers,
+        "n_layer": n_layers, "intermediate_size": 16 * heads, "n_inner": 16 * heads, "vocab_size": 101,
+    }  # fmt: skip
+    ends = {name: 0 for name in ("bos_token_id", "eos_token_id", "pad_token_id") if config.get(name) is not None}
+    dropout = {name: 0.0 for name in config if "dropout" in name or name.endswith("_pdrop")}
+    shrunk = {name: size for name, size in sizes.items() if config.get(name) is not None}
+    return {**config, **shrunk, **ends, **dropout}
+
+
+def roughen(model: nn.Module) -> nn.Module:
+    """Noise on every parameter: zeros and ones, which models begin with, hide mistakes."""
+    torch.manual_seed(4)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
+def take_steps(build: Callable[[], nn.Module], batch: Batch, strategy: Strategy, mesh: Mesh) -> Outcome:
+    """N_STEPS of SGD on this process's part."""
+    sharded = shard_model(build(), strategy, mesh)
+    out = Outcome(losses=[], norms=[], gradients={}, weights={}, sharded=sharded)
+    optimizer = torch.optim.SGD(sharded.parameters, lr=RATE)
+    for step in range(N_STEPS):
+        inputs, targets = batch(step)
+        n_targets = int((targets != -100).sum())
+        mine, wanted = inputs.chunk(mesh.dp)[mesh.dp_index], targets.chunk(mesh.dp)[mesh.dp_index]
+        size = int(strategy.micro_batch)
+        micros = list(zip(mine.split(size), wanted.split(size), strict=True))
+        loss = sharded.gradients(micros, 1.0 / n_targets, precision(strategy.precision), lambda _part: None)
+        sharded.join_gradients()
+        loss_value, norm, _ = sharded.agree(loss)
+        out.losses.append(loss_value)
+        out.norms.append(norm)
+        if step == 0:
+            out.gradients.update({n: p.grad.clone() for n, p in sharded.local.items() if p.grad is not None})
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        sharded.after_update()
+    out.weights.update({n: p.detach().clone() for n, p in sharded.local.items()})
+    return out
+
+
+def compare(got: Outcome, alone: Outcome) -> Difference:
+    """How far this process's part is from the whole that it computed alone."""
+    gradients = {name: _distance(name, got.gradients, alone.gradients, got.sharded) for name in got.gradients}
+    worst = max(gradients, key=gradients.__getitem__)
+    return Difference(
+        losses=max(abs(a - b) for a, b in zip(got.losses, alone.losses, strict=True)),
+        norms=max(abs(a - b) / b for a, b in zip(got.norms, alone.norms, strict=True)),
+        gradients=gradients[worst],
+        weights=max(_distance(name, got.weights, alone.weights, got.sharded) for name in got.weights),
+        worst=worst,
+        n_gradients=len(gradients),
+    )
+
+
+def agree(mine: Difference, place: Place) -> Difference:
+    """The largest of every process's differences, on all of them."""
+    everyone: list[Any] = [mine] * place.n_processes
+    if place.n_processes > 1:
+        dist.all_gather_object(everyone, mine)
+    worst = max(everyone, key=lambda each: each.gradients)
+    return Difference(
+        losses=max(each.losses for each in everyone),
+        norms=max(each.norms for each in everyone),
+        gradients=worst.gradients,
+        weights=max(each.weights for each in everyone),
+        worst=worst.worst,
+        n_gradients=min(each.n_gradients for each in everyone),
+    )
+
+
+def _distance(name: str, parts: dict[str, Tensor], wholes: dict[str, Tensor], sharded: Sharded) -> float:
+    part, share = parts[name], sharded.shares.get(name)
+    if share is None:
+        return float((part - wholes[name]).abs().max())
+    gaps = [(part[s.local_slices] - wholes[name][s.whole_slices]).abs().max() for s in share.spans]
+    return max(map(float, gaps), default=0.0)

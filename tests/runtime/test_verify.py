@@ -1,0 +1,39 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.train.plans import LLAMA, tiny_plan
+from torch import nn
+
+from trainwright.errors import NumericsError
+from trainwright.jobs.strategy import Strategy
+from trainwright.runtime.model import build_model
+from trainwright.runtime.verify import tiny, verify_plan
+
+QWEN3: dict[str, Any] = {**LLAMA, "model_type": "qwen3", "head_dim": 8}
+
+
+def forgetful() -> nn.Module:
+    """Its tensor plan forgets that norms on divided heads have partial gradients: losses stay right."""
+    model: Any = build_model(QWEN3, 0)
+    model.tensor_plan = {name: style for name, style in model._tp_plan.items() if not name.endswith("_norm")}
+    return model  # type: ignore[no-any-return]
+
+
+@pytest.mark.distributed
+@pytest.mark.slow
+def test_a_good_plan_is_exact_and_a_forgetful_one_is_caught(tmp_path: Path) -> None:
+    tp2 = Strategy(tp=2, micro_batch=4, precision="bf16")
+    found = verify_plan(tiny_plan(tmp_path / "good", strategy=tp2, model={**LLAMA, "num_hidden_layers": 40}))
+    assert found.gradients < 1e-6
+    wrong = tiny_plan(tmp_path / "wrong", strategy=tp2, model={"function": "tests.runtime.test_verify:forgetful"})
+    with pytest.raises(NumericsError, match=r"the gradient of model\.layers\.\d\.self_attn\.[qk]_norm\.weight by"):
+        verify_plan(wrong)
+
+
+def test_a_tiny_model_keeps_heads_and_experts() -> None:
+    config = {**LLAMA, "num_local_experts": 8, "attention_dropout": 0.1, "eos_token_id": 255}
+    small = tiny(config, Strategy(pp=2, virtual_stages=2))
+    assert small["num_hidden_layers"] == 4
+    assert (small["num_local_experts"], small["num_key_value_heads"], small["attention_dropout"]) == (8, 2, 0.0)
+    assert (small["vocab_size"], small["eos_token_id"], small["hidden_size"]) == (101, 0, 32)
