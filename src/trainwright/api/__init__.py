@@ -5,8 +5,10 @@ One file for what belongs together; heavy rooms are imported inside the function
 
 from trainwright.api.capturing import CaptureOptions, capture
 from trainwright.api.catalogue import hardware, models
+from trainwright.api.comparing import compare
 from trainwright.api.deploying import DeployOptions, deploy
 from trainwright.api.planning import PlanOptions, plan, plan_file, write_answer
+from trainwright.api.previewing import preview
 from trainwright.api.training import PrepareOptions, expected_steps, machine, plan_here, prepare, report, run
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "PlanOptions",
     "PrepareOptions",
     "capture",
+    "compare",
     "deploy",
     "expected_steps",
     "hardware",
@@ -24,6 +27,7 @@ __all__ = [
     "plan_file",
     "plan_here",
     "prepare",
+    "preview",
     "report",
     "run",
     "write_answer",

@@ -44,7 +44,7 @@ def prepare(path: Path | None, options: PrepareOptions, tell: Tell) -> Path:
 
     if path is not None and (path.is_dir() or path.suffix == ".json"):
         return _folder_of_plan(path, options)
-    return _folder_of_job(example_job() if path is None else load_job(path), options, tell)
+    return folder_of_job(example_job() if path is None else load_job(path), options, tell)
 
 
 def _folder_of_plan(path: Path, options: PrepareOptions) -> Path:
@@ -58,10 +58,15 @@ def _folder_of_plan(path: Path, options: PrepareOptions) -> Path:
     return folder
 
 
-def _folder_of_job(job: Job, options: PrepareOptions, tell: Tell) -> Path:
+def folder_of_job(job: Job, options: PrepareOptions, tell: Tell, *, again: bool = True) -> Path:
+    """The job's run folder, planned; a finished one is only returned when not to run ``again``."""
     from trainwright.jobs.store import job_to_dict
 
-    folder = run_folder(options.output or job.output, job.name, job_to_dict(job))
+    if job.images is not None:
+        from trainwright.api.images import settled
+
+        job = settled(job)
+    folder = run_folder(options.output or job.output, job.name, job_to_dict(job), again=again)
     if (folder / PLAN_NAME).exists():
         tell(f"going on with {folder}")
         return folder
@@ -77,10 +82,10 @@ def _folder_of_job(job: Job, options: PrepareOptions, tell: Tell) -> Path:
 
 
 def _read_data(folder: Path, job: Job) -> None:
-    from trainwright.data.tokens import prepare_tokens
+    from trainwright.train.prepare import prepare_data
 
     try:
-        prepare_tokens(folder / "data", job.data, job.seq)
+        prepare_data(folder / "data", job)
     except OSError as error:
         raise DataError(f"cannot write {folder / 'data'}: {error.strerror}", hint="make room there") from error
 
@@ -91,7 +96,18 @@ def plan_here(job: Job, options: PrepareOptions, tell: Tell) -> PlanRecord:
     from trainwright.plan.pins import parse_pins
 
     profile = machine(tell, fresh=options.fresh)
-    plan = here.plan_here(job, profile, parse_pins(text for text in options.pins.split(",") if text.strip()))
+    known = None
+    if job.images is not None:
+        from trainwright.api.images import known_model, settled
+
+        job = settled(job)
+        known = known_model(job)
+    pins = parse_pins(text for text in options.pins.split(",") if text.strip())
+    plan = here.plan_here(job, profile, pins, known)
+    if known is not None:
+        from trainwright.api.images import with_traced_peak
+
+        plan = with_traced_peak(job, plan)
     tell(f"plan: {plan.chosen.label}")
     for sentence in plan.why:
         tell(f"  {sentence}")

@@ -17,6 +17,8 @@ COMMANDS = {
     "models": "Models by name or config: parameters, FLOP, memory a token, ops",
     "plan": "Every way to split a job over a cluster, searched, priced and explained",
     "train": "Probe, plan, run and report; without a job, a small example",
+    "compare": "Variants of a job over seeds: quality, time, memory",
+    "data": "Look at a job's images as the model will see them",
     "report": "Measured beside predicted, as text, JSON or a page",
     "deploy": "Files that run a plan under Slurm, Kubernetes, SkyPilot and Docker",
     "doctor": "What is installed, what is missing, what to do",

@@ -48,7 +48,9 @@ class TrainingProgress:
         if isinstance(event, str):
             self.say(event)
         elif isinstance(event, Evaluation):
-            self.say(f"step {event.step}: held-out loss {event.loss:.3f}, perplexity {event.perplexity:.1f}")
+            from trainwright.report.run_text import quality
+
+            self.say(f"step {event.step}: held-out loss {event.loss:.3f}, {quality(event)}")
         else:
             self._step(event)
 
@@ -73,4 +75,4 @@ class TrainingProgress:
         seconds = sum(s.seconds for s in self._recent) / len(self._recent)
         done = f"step {step.step + 1}" + (f"/{self._n_steps}" if self._n_steps else "")
         left = f", {format_seconds((self._n_steps - step.step - 1) * seconds)} left" if self._n_steps else ""
-        return f"{done}, loss {step.loss:.3f}, {step.tokens / seconds:,.0f} tokens/s{left}"
+        return f"{done}, loss {step.loss:.3f}, {step.tokens / seconds:,.0f}/s{left}"

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from trainwright.jobs.augment import Augment
 from trainwright.jobs.strategy import Precision
 
-Objective = Literal["pretrain", "finetune", "lora", "distill", "serve"]
+Objective = Literal["pretrain", "classify", "finetune", "lora", "distill", "serve"]
 OptimizerName = Literal["sgd", "adam", "adamw", "adamw8bit", "adafactor", "muon"]
-ScheduleName = Literal["constant", "cosine", "linear"]
+ScheduleName = Literal["constant", "cosine", "linear", "step", "onecycle"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +38,15 @@ class RateSchedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping:
-    """When to stop: after so many steps or tokens, or when held-out loss stops improving for ``patience`` checks."""
+    """When to stop: after so many steps or tokens, or when held-out loss stops improving for ``patience`` checks.
+
+    ``epochs`` is for images; it becomes ``steps`` once the images are counted.
+    """
 
     steps: int | None = None
     tokens: float | None = None
     patience: int | None = None
+    epochs: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +58,48 @@ class TextData:
     tokenizer: Literal["bytes", "bpe"] | Path = "bpe"
     vocabulary: int = 1024
     held_out_share: float = 0.1
+
+
+Balance = Literal["none", "weight", "resample"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageData:
+    """Images with classes: ``source`` is a folder of class folders or a CSV of file and label; else ``builtin``.
+
+    ``classes`` () keeps all; ``per_class`` limits the training images of each; ``fold`` of ``folds`` is held out
+    instead of ``held_out_share``. ``statistics``: normalize as the starting model was, or by the training images.
+    """
+
+    builtin: str | None = None
+    source: Path | None = None
+    size: int | None = None
+    channels: int | None = None
+    classes: tuple[str, ...] = ()
+    per_class: int | None = None
+    held_out_share: float = 0.2
+    folds: int | None = None
+    fold: int = 0
+    balance: Balance = "none"
+    statistics: Literal["start", "data"] = "start"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """Where to start from and what of it may move.
+
+    ``start``: a run folder of ours, or a Hugging Face folder. ``freeze``: the first n blocks, or all but the head.
+    Rates: the head's is ``head_rate`` times the job's, and ``layer_decay`` multiplies it once for each block further
+    from the head. ``unfreeze_every`` frees one more block, from the head down, after so many steps.
+    """
+
+    start: Path
+    freeze: int | Literal["all but head"] = 0
+    head_rate: float = 1.0
+    layer_decay: float = 1.0
+    unfreeze_every: int | None = None
+    reuse_rows: bool = True
+    synonyms: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +130,11 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One training job. ``precision`` None lets the planner choose."""
+    """One training job. ``precision`` None lets the planner choose. With ``images``, ``data`` is not read."""
 
     name: str
     model: ModelChoice
-    data: TextData
+    data: TextData = TextData()
     global_batch: int
     seq: int
     stopping: Stopping
@@ -100,6 +147,9 @@ class Job:
     evaluate_every: int | None = None
     checkpoint_every: int | None = None
     keep_checkpoints: int = 2
+    images: ImageData | None = None
+    augment: tuple[Augment, ...] = ()
+    transfer: Transfer | None = None
 
     @property
     def workload(self) -> Workload:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from trainwright.errors import InvalidInputError, nearest
-from trainwright.jobs.job import Objective, OptimizerName, ScheduleName
+from trainwright.jobs.augment import Augment, parse_chain
+from trainwright.jobs.job import Balance, Objective, OptimizerName, ScheduleName
 from trainwright.jobs.strategy import PRECISIONS
 from trainwright.units import parse_count
 
@@ -122,6 +123,39 @@ def clip(value: Any) -> float | None:
     return None if value is False else real(0.0, open_below=True)(value)
 
 
+def texts(value: Any) -> tuple[str, ...]:
+    """A list of texts, or one; numbers count as their text."""
+    values = value if isinstance(value, list) else [value]
+    if not values or not all(isinstance(v, str | int) and str(v).strip() for v in values):
+        raise ValueError("must be a list of texts in quotes")
+    return tuple(str(v) for v in values)
+
+
+def chain(value: Any) -> tuple[Augment, ...]:
+    """Augmentations with their numbers, each a text such as "crop 0.3 1"."""
+    return parse_chain(texts(value))
+
+
+def freeze(value: Any) -> int | str:
+    """How many blocks stand still, or all but the head."""
+    return "all but head" if value == "all but head" else _blocks(value)
+
+
+def _blocks(value: Any) -> int:
+    try:
+        return int(integer(0)(value))
+    except ValueError:
+        raise ValueError('must be a number of blocks, or "all but head"') from None
+
+
+def synonyms(value: Any) -> tuple[tuple[str, str], ...]:
+    """Pairs of names for one class, as "car = automobile"."""
+    pairs = [tuple(part.strip() for part in each.split("=")) for each in texts(value)]
+    if not all(len(pair) == 2 and all(pair) for pair in pairs):
+        raise ValueError('must be a list such as ["car = automobile"]')
+    return tuple((pair[0], pair[1]) for pair in pairs)
+
+
 SHAPE = {
     "layers": integer(), "hidden": integer(), "heads": integer(), "kv_heads": integer(), "ffn": integer(),
     "head_dim": integer(), "tied": boolean,
@@ -139,16 +173,64 @@ KEYS = (
     Key(table="model", name="huggingface", read=one_path, meaning="a folder or config.json on disk"),
     Key(table="model", name="function", read=text, meaning="file.py:function that returns an nn.Module"),
     *(Key(table="model", name=name, read=read, meaning=SHAPE_MEANINGS[name]) for name, read in SHAPE.items()),
-    Key(table="data", name="builtin", read=choice("python-reference"), meaning="text that Python itself carries"),
+    Key(
+        table="data",
+        name="builtin",
+        read=choice("python-reference", "digits"),
+        meaning="text of Python itself, or scikit-learn's digits",
+    ),
     Key(table="data", name="text", read=paths, meaning="text files or folders of them, UTF-8"),
     Key(table="data", name="tokenizer", read=tokenizer, meaning="bytes, bpe, or a tokenizer.json (default: bpe)"),
     Key(table="data", name="vocabulary", read=integer(2), meaning="BPE tokens to train (default: 1024)"),
-    Key(table="data", name="held_out_share", read=real(0.0, 0.5, open_below=True), meaning="kept aside (default: 0.1)"),
+    Key(
+        table="data",
+        name="held_out_share",
+        read=real(0.0, 0.5, open_below=True),
+        meaning="kept aside (default: 0.1; images 0.2)",
+    ),
+    Key(table="data", name="images", read=one_path, meaning="a folder of class folders, or a CSV of file and label"),
+    Key(
+        table="data", name="size", read=integer(4), meaning="side in pixels (default: the model's, the start's, or 32)"
+    ),
+    Key(
+        table="data", name="channels", read=integer(), meaning="1 grey, 3 colour (default: the model's or the start's)"
+    ),
+    Key(table="data", name="classes", read=texts, meaning="only these classes (default: all)"),
+    Key(table="data", name="per_class", read=integer(), meaning="training images of each class, at most"),
+    Key(table="data", name="folds", read=integer(2), meaning="cut into so many folds, one of them held out"),
+    Key(table="data", name="fold", read=integer(0), meaning="which fold is held out (default: 0)"),
+    Key(table="data", name="balance", read=choice(*get_args(Balance)), meaning="of unequal classes (default: none)"),
+    Key(
+        table="data", name="statistics", read=choice("start", "data"), meaning="normalize as the start was, or by data"
+    ),
+    Key(table="augment", name="chain", read=chain, meaning='as ["flip", "crop 0.3 1", "mixup 0.2"]; docs/transfer.md'),
+    Key(table="transfer", name="start", read=one_path, meaning="a run folder, or a Hugging Face folder"),
+    Key(table="transfer", name="freeze", read=freeze, meaning='the first n blocks, or "all but head" (default: 0)'),
+    Key(
+        table="transfer",
+        name="head_rate",
+        read=real(open_below=True),
+        meaning="the head's rate, in the job's (default: 1)",
+    ),
+    Key(
+        table="transfer",
+        name="layer_decay",
+        read=real(0.0, 1.0, open_below=True),
+        meaning="rate of each block further down",
+    ),
+    Key(table="transfer", name="unfreeze_every", read=integer(), meaning="steps after which one more block moves"),
+    Key(
+        table="transfer", name="reuse_rows", read=boolean, meaning="keep head rows whose label matches (default: true)"
+    ),
+    Key(table="transfer", name="synonyms", read=synonyms, meaning='names of one class, as ["car = automobile"]'),
     Key(table="training", name="objective", read=choice(*get_args(Objective)), meaning="default: pretrain"),
-    Key(table="training", name="global_batch", read=integer(), meaning="sequences in one optimizer step"),
+    Key(table="training", name="global_batch", read=integer(), meaning="sequences or images in one optimizer step"),
     Key(table="training", name="sequence", read=integer(2), meaning="tokens in one sequence"),
     Key(table="training", name="steps", read=integer(), meaning="stop after so many steps"),
     Key(table="training", name="tokens", read=integer(), meaning='stop after so many tokens, as in "10M"'),
+    Key(
+        table="training", name="epochs", read=real(open_below=True), meaning="stop after so many passes over the images"
+    ),
     Key(table="training", name="patience", read=integer(), meaning="stop after so many checks without improvement"),
     Key(table="training", name="precision", read=choice(*PRECISIONS), meaning="default: the planner chooses"),
     Key(table="training", name="seed", read=integer(0), meaning="default: 0"),

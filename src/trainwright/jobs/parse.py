@@ -11,11 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from trainwright.errors import InvalidInputError, nearest
-from trainwright.jobs.job import Job, ModelChoice, OptimizerSettings, RateSchedule, Stopping, TextData
+from trainwright.jobs.job import (
+    ImageData,
+    Job,
+    ModelChoice,
+    OptimizerSettings,
+    RateSchedule,
+    Stopping,
+    TextData,
+    Transfer,
+)
 from trainwright.jobs.keys import KEYS, SHAPE
 
 EXAMPLE = "example.toml"
+_TEXT_FIELDS = ("builtin", "tokenizer", "vocabulary", "held_out_share")
 _MODEL_WAYS = ("preset", "huggingface", "function")
+IMAGE_BUILTINS = ("digits",)
+_IMAGE_FIELDS = (
+    "size", "channels", "classes", "per_class", "held_out_share", "folds", "fold", "balance", "statistics",
+)  # fmt: skip
+_IMAGE_KEYS = {f"data.{name}" for name in _IMAGE_FIELDS if name != "held_out_share"} | {"training.epochs"}
 
 
 @dataclass(slots=True)
@@ -108,20 +123,48 @@ def _complain_unknown(reading: _Reading, dotted: str, known: list[str]) -> None:
 def _check_together(reading: _Reading) -> None:
     values = reading.values
     wrong = " ".join(reading.problems)
-    for needed in ("training.global_batch", "training.sequence"):
+    images = is_of_images(values)
+    for needed in ("training.global_batch",) if images else ("training.global_batch", "training.sequence"):
         if needed not in values and needed not in wrong:
             reading.complain("training", f"{needed} is missing")
-    if not any(f"training.{way}" in values or f"training.{way}" in wrong for way in ("steps", "tokens", "patience")):
-        reading.complain("training", "no stopping rule: give training.steps, training.tokens or training.patience")
+    rules = ("steps", "epochs", "patience") if images else ("steps", "tokens", "patience")
+    if not any(f"training.{way}" in values or f"training.{way}" in wrong for way in rules):
+        listed = ", ".join(f"training.{rule}" for rule in rules[:-1])
+        reading.complain("training", f"no stopping rule: give {listed} or training.patience")
+    _check_model(reading, wrong)
+    _check_data(reading, wrong)
+
+
+def is_of_images(values: dict[str, Any]) -> bool:
+    """Whether the job learns from images."""
+    return "data.images" in values or values.get("data.builtin") in IMAGE_BUILTINS
+
+
+def _check_model(reading: _Reading, wrong: str) -> None:
+    values = reading.values
     ways = [way for way in _MODEL_WAYS if f"model.{way}" in values]
     shape = [name for name in SHAPE if f"model.{name}" in values]
-    if len(ways) + bool(shape) != 1 and "model." not in wrong:
+    taken_from_start = "transfer.start" in values and not ways and not shape
+    if len(ways) + bool(shape) != 1 and "model." not in wrong and not taken_from_start:
         given = ", ".join(ways + shape) or "nothing"
         reading.complain("model", f"[model] needs a preset, huggingface, function or a shape, and has {given}")
     if shape:
         _check_shape(reading)
-    if ("data.text" in values) == ("data.builtin" in values) and "data." not in wrong:
-        reading.complain("data", "[data] needs either text (files or folders) or builtin")
+
+
+def _check_data(reading: _Reading, wrong: str) -> None:
+    values = reading.values
+    sources = [name for name in ("text", "images", "builtin") if f"data.{name}" in values]
+    if len(sources) != 1 and "data." not in wrong:
+        reading.complain("data", "[data] needs either text or images (files or folders) or builtin")
+    if not is_of_images(values):
+        for dotted in values:
+            if dotted.partition(".")[0] in ("augment", "transfer") or dotted in _IMAGE_KEYS:
+                reading.complain(dotted, f"{dotted} is for images; [data] names none")
+    elif values.get("data.fold", 0) >= values.get("data.folds", 1) and "data." not in wrong:
+        reading.complain("data.fold", "data.fold counts from 0 and must be below data.folds")
+    if any(key.startswith("transfer.") for key in values) and "transfer.start" not in {*values, *wrong.split()}:
+        reading.complain("transfer", "transfer.start is missing: a run folder or a Hugging Face folder")
 
 
 def _check_shape(reading: _Reading) -> None:
@@ -142,24 +185,40 @@ def _build(values: dict[str, Any], base: Path) -> Job:
         return {name: values[f"{table}.{name}"] for name in names if f"{table}.{name}" in values}
 
     shape = section("model", *SHAPE)
-    model = ModelChoice(shape=shape or None, **section("model", *_MODEL_WAYS))
-    data = section("data", "builtin", "tokenizer", "vocabulary", "held_out_share")
-    if isinstance(data.get("tokenizer"), Path):
-        data["tokenizer"] = base / data["tokenizer"]
-    paths = tuple(base / path for path in values.get("data.text", ()))
+    images = is_of_images(values)
     return Job(
         name=values.get("name", "job"),
-        model=_anchored(model, base),
-        data=TextData(paths=paths, **data),
+        model=_anchored(ModelChoice(shape=shape or None, **section("model", *_MODEL_WAYS)), base),
+        data=TextData() if images else _text_data(values, section("data", *_TEXT_FIELDS), base),
+        images=_image_data(values, section("data", *_IMAGE_FIELDS), base) if images else None,
+        augment=values.get("augment.chain", ()),
+        transfer=_transfer(section("transfer", *Transfer.__dataclass_fields__), base),
         global_batch=values["training.global_batch"],
-        seq=values["training.sequence"],
-        stopping=Stopping(**section("training", "steps", "tokens", "patience")),
+        seq=1 if images else values["training.sequence"],
+        stopping=Stopping(**section("training", "steps", "tokens", "patience", "epochs")),
         optimizer=OptimizerSettings(**section("optimizer", *OptimizerSettings.__dataclass_fields__)),
         schedule=RateSchedule(**section("schedule", *RateSchedule.__dataclass_fields__)),
         output=values.get("output.folder", Path("runs")),
-        **section("training", "objective", "precision", "seed"),
+        **{"objective": "classify" if images else "pretrain", **section("training", "objective")},
+        **section("training", "precision", "seed"),
         **section("output", "evaluate_every", "checkpoint_every", "keep_checkpoints"),
     )
+
+
+def _text_data(values: dict[str, Any], data: dict[str, Any], base: Path) -> TextData:
+    if isinstance(data.get("tokenizer"), Path):
+        data["tokenizer"] = base / data["tokenizer"]
+    return TextData(paths=tuple(base / path for path in values.get("data.text", ())), **data)
+
+
+def _image_data(values: dict[str, Any], data: dict[str, Any], base: Path) -> ImageData:
+    if "data.images" in values:
+        return ImageData(source=base / values["data.images"], **data)
+    return ImageData(builtin=values["data.builtin"], **data)
+
+
+def _transfer(given: dict[str, Any], base: Path) -> Transfer | None:
+    return Transfer(**{**given, "start": base / given["start"]}) if given else None
 
 
 def _anchored(model: ModelChoice, base: Path) -> ModelChoice:

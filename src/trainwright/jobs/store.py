@@ -6,7 +6,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trainwright.jobs.job import Job, ModelChoice, OptimizerSettings, RateSchedule, Stopping, TextData
+from trainwright.jobs.augment import Augment
+from trainwright.jobs.job import (
+    ImageData,
+    Job,
+    ModelChoice,
+    OptimizerSettings,
+    RateSchedule,
+    Stopping,
+    TextData,
+    Transfer,
+)
 
 
 def job_to_dict(job: Job) -> dict[str, Any]:
@@ -38,5 +48,24 @@ def job_from_dict(plain: dict[str, Any]) -> Job:
             "optimizer": OptimizerSettings(**plain["optimizer"]),
             "schedule": RateSchedule(**plain["schedule"]),
             "output": Path(plain["output"]),
+            "images": _images(plain.get("images")),
+            "augment": tuple(
+                Augment(name=step["name"], values=tuple(step["values"])) for step in plain.get("augment", ())
+            ),
+            "transfer": _transfer(plain.get("transfer")),
         }
     )
+
+
+def _images(plain: dict[str, Any] | None) -> ImageData | None:
+    if plain is None:
+        return None
+    source = Path(plain["source"]) if plain["source"] else None
+    return ImageData(**{**plain, "source": source, "classes": tuple(plain["classes"])})
+
+
+def _transfer(plain: dict[str, Any] | None) -> Transfer | None:
+    if plain is None:
+        return None
+    pairs = tuple((one, other) for one, other in plain["synonyms"])
+    return Transfer(**{**plain, "start": Path(plain["start"]), "synonyms": pairs})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from trainwright.cost.memory_rules import memory_rules, resident_bytes
 from trainwright.cost.stack import stack
@@ -11,6 +12,7 @@ from trainwright.hardware.machine import MachineProfile
 from trainwright.jobs.job import Job
 from trainwright.jobs.model import config_of_job, spec_of_job
 from trainwright.jobs.store import job_to_dict
+from trainwright.models.spec import ModelSpec
 from trainwright.plan.aim import Aim
 from trainwright.plan.pins import Pin, parse_pin
 from trainwright.plan.record import plan_record
@@ -23,7 +25,11 @@ CARRIED_OUT = ("zero_stage=0", "!pp", "!cp", "!ep", "!sp", "offload=none", "reco
 """What the runtime does on a CPU today; pins of the user that say more are refused by the search."""
 
 
-def plan_here(job: Job, machine: MachineProfile, pins: Iterable[Pin] = ()) -> PlanRecord:
+Known = tuple[ModelSpec, dict[str, Any]]
+"""A model that planning cannot build from the job: captured by who may run code, and what the runtime builds."""
+
+
+def plan_here(job: Job, machine: MachineProfile, pins: Iterable[Pin] = (), known: Known | None = None) -> PlanRecord:
     """The fastest plan for the job on this machine, as the record a run carries out.
 
     Raises DoesNotFitError when nothing fits its memory, InvalidInputError when no strategy is legal.
@@ -31,10 +37,11 @@ def plan_here(job: Job, machine: MachineProfile, pins: Iterable[Pin] = ()) -> Pl
     limits = [parse_pin(text) for text in CARRIED_OUT]
     if job.precision is not None:
         limits = [pin for pin in limits if pin.axis != "precision"] + [parse_pin(f"precision={job.precision}")]
-    found = search(
-        spec_of_job(job), job.workload, machine.divisions, stack(STACK), Aim(n_steps=n_steps(job)), (*limits, *pins)
-    )
-    record = plan_record(found, job_to_dict(job), config_of_job(job), STACK, why(found))
+    if known is not None:
+        limits = [pin for pin in limits if pin.axis != "recompute"] + [parse_pin("recompute=none")]
+    spec, config = known or (spec_of_job(job), config_of_job(job))
+    found = search(spec, job.workload, machine.divisions, stack(STACK), Aim(n_steps=n_steps(job)), (*limits, *pins))
+    record = plan_record(found, job_to_dict(job), config, STACK, why(found))
     resident = resident_bytes(record.chosen.peak_bytes, machine.resident_bytes, memory_rules(STACK))
     return replace(record, chosen=replace(record.chosen, resident_bytes=float(resident)))
 

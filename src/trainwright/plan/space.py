@@ -288,7 +288,7 @@ def _values(
         parts = scope.keeps("shard", 0) or pinned_values(scope.pins, "shard") is not None
         return rows["dp"], lambda dp: _shards(dp, scope, parts=parts)
     ladder = np.array(LADDER, dtype=np.int64) if choices["recompute"] != "none" else one
-    layers = -(-scope.facts.n_layers // rows["pp"])
+    layers = -(-max(scope.facts.n_layers, 1) // rows["pp"])  # a model of one part: the part is its layer
     return layers, lambda n: scope.kept(axis, ladder[ladder <= n])
 
 

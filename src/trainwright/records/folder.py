@@ -18,14 +18,16 @@ from trainwright.records.run import FILE_NAME as RUN_FILE
 from trainwright.records.run import read_run
 
 
-def run_folder(output: Path, name: str, job: dict[str, Any]) -> Path:
+def run_folder(output: Path, name: str, job: dict[str, Any], *, again: bool = True) -> Path:
     """The folder for this job; it holds a plan.json already when there is something to go on with.
+
+    A job that finished gets the next folder; its finished one when it is not to run ``again``.
 
     Raises InvalidInputError when the output folder cannot be made or written.
     """
     number = 1
     while (folder := output / (name if number == 1 else f"{name}-{number}")).exists():
-        if is_unfinished(folder, job):
+        if is_unfinished(folder, job) or (not again and is_of(folder, job)):
             return folder
         number += 1
     try:
@@ -39,9 +41,12 @@ def run_folder(output: Path, name: str, job: dict[str, Any]) -> Path:
 
 def is_unfinished(folder: Path, job: dict[str, Any]) -> bool:
     """Whether the folder holds a run of exactly this job that has not finished."""
-    if not (folder / PLAN_FILE).exists() or _plain(read_plan(folder).job) != _plain(job):
-        return False
-    return not (folder / RUN_FILE).exists() or read_run(folder).status != "finished"
+    return is_of(folder, job) and (not (folder / RUN_FILE).exists() or read_run(folder).status != "finished")
+
+
+def is_of(folder: Path, job: dict[str, Any]) -> bool:
+    """Whether the folder's plan is of exactly this job."""
+    return (folder / PLAN_FILE).exists() and _plain(read_plan(folder).job) == _plain(job)
 
 
 def _plain(job: dict[str, Any]) -> str:

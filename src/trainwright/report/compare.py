@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from trainwright.records.plan import Candidate
 from trainwright.records.run import RunRecord
@@ -60,8 +61,13 @@ def predicted_parts(chosen: Candidate) -> dict[str, float]:
     return parts
 
 
-def compare(chosen: Candidate, run: RunRecord) -> tuple[Line, ...]:
-    """Step time and its parts, peak memory, resident memory, tokens per second."""
+def unit_of(job: Mapping[str, Any]) -> str:
+    """What a job's steps are counted in."""
+    return "images" if job.get("images") else "tokens"
+
+
+def compare(chosen: Candidate, run: RunRecord, unit: str = "tokens") -> tuple[Line, ...]:
+    """Step time and its parts, peak memory, resident memory, tokens (or images) per second."""
     predicted = predicted_parts(chosen)
     step = Line(
         name="step",
@@ -82,5 +88,5 @@ def compare(chosen: Candidate, run: RunRecord) -> tuple[Line, ...]:
         *parts,
         Line(name="peak memory", unit="bytes", predicted=chosen.peak_bytes, measured=run.peak_bytes),
         Line(name="resident set", unit="bytes", predicted=chosen.resident_bytes, measured=resident),
-        Line(name="tokens/s", unit="per_second", predicted=chosen.tokens_per_s, measured=run.tokens_per_s),
+        Line(name=f"{unit}/s", unit="per_second", predicted=chosen.tokens_per_s, measured=run.tokens_per_s),
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from trainwright.records.plan import PlanRecord
 from trainwright.records.run import RunRecord
 from trainwright.records.step import StepRecord
-from trainwright.report.compare import Line, compare
+from trainwright.report.compare import Line, compare, unit_of
 from trainwright.report.page import page, paragraphs, preformatted, table
 from trainwright.report.run_text import written, written_difference, written_range
 from trainwright.report.svg import Axis, Bar, Series, bar_chart, line_chart
@@ -16,10 +16,11 @@ from trainwright.units import format_bytes, format_count, format_seconds
 
 def run_html(plan: PlanRecord, run: RunRecord, steps: Sequence[StepRecord]) -> str:
     """The whole page."""
-    lines = compare(plan.chosen, run)
+    lines = compare(plan.chosen, run, unit_of(plan.job))
     name = str(plan.job.get("name", "job"))
+    learned = f"{format_count(run.tokens)} {unit_of(plan.job)}"
     lead = (
-        f"{format_count(run.n_parameters)} parameters, {run.steps} steps, {format_count(run.tokens)} tokens in "
+        f"{format_count(run.n_parameters)} parameters, {run.steps} steps, {learned} in "
         f"{format_seconds(run.seconds)} on {plan.chosen.label} ({plan.cluster.get('device', '')}). {run.status}."
     )
     return page(
@@ -65,7 +66,7 @@ def _loss(run: RunRecord, steps: Sequence[StepRecord]) -> str:
     if run.evaluations:
         held = run.evaluations
         series.append(Series(name="held-out loss", x=[e.step for e in held], y=[e.loss for e in held]))
-    return line_chart("Loss", series, Axis(label="step"), Axis(label="nats per token"))
+    return line_chart("Loss", series, Axis(label="step"), Axis(label="nats"))
 
 
 def _speed(plan: PlanRecord, steps: Sequence[StepRecord]) -> str:

@@ -7,8 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from trainwright.records.plan import PlanRecord
-from trainwright.records.run import RunRecord
-from trainwright.report.compare import Line, compare
+from trainwright.records.run import Evaluation, RunRecord
+from trainwright.report.compare import Line, compare, unit_of
 from trainwright.units import format_bytes, format_count, format_seconds
 
 
@@ -41,7 +41,7 @@ def run_text(plan: PlanRecord, run: RunRecord) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("", "predicted", "measured", "off by"):
         table.add_column(column, justify="left" if not column else "right")
-    for line in compare(plan.chosen, run):
+    for line in compare(plan.chosen, run, unit_of(plan.job)):
         name = f"  {line.name}" if line.is_part else line.name
         table.add_row(
             name,
@@ -60,12 +60,19 @@ def run_text(plan: PlanRecord, run: RunRecord) -> RenderableType:
 def headline(plan: PlanRecord, run: RunRecord) -> str:
     """One sentence: what was trained, how long it took, what it learned."""
     name = escape(str(plan.job.get("name", "job")))
-    tokens = f"{run.steps} steps, {format_count(run.tokens)} tokens in {format_seconds(run.seconds)}"
+    tokens = f"{run.steps} steps, {format_count(run.tokens)} {unit_of(plan.job)} in {format_seconds(run.seconds)}"
     words = [f"[bold]{name}[/bold]: {tokens} on {escape(plan.chosen.label)}"]
     if run.status != "finished":
         words.append(run.status)
     if run.first_loss is not None and run.last_loss is not None:
         words.append(f"loss {run.first_loss:.2f} to {run.last_loss:.2f}")
     if run.evaluations:
-        words.append(f"held-out perplexity {run.evaluations[-1].perplexity:.1f}")
+        words.append(f"held-out {quality(run.evaluations[-1])}")
     return ", ".join(words)
+
+
+def quality(evaluation: Evaluation) -> str:
+    """How good the model was: accuracy where there are classes, else perplexity."""
+    if evaluation.accuracy is not None:
+        return f"accuracy {100 * evaluation.accuracy:.1f} %"
+    return f"perplexity {evaluation.perplexity:.1f}"

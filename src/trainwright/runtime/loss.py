@@ -12,7 +12,12 @@ from trainwright.runtime.collective import Group, all_reduce
 
 
 def loss_sum(logits: Tensor, targets: Tensor) -> Tensor:
-    """-sum log softmax(logits)[target] in nats; logits [..., vocabulary], targets [...]; -100 is left out."""
+    """-sum log softmax(logits)[target] in nats; logits [..., vocabulary], targets [...]; -100 is left out.
+
+    Targets may be shares of the classes instead, [..., vocabulary]: -sum share log softmax(logits).
+    """
+    if targets.is_floating_point():
+        return functional.cross_entropy(logits.flatten(0, -2), targets.flatten(0, -2), reduction="sum")
     return functional.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="sum")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,12 +17,15 @@ from trainwright.errors import InvalidInputError
 def build_model(config: dict[str, Any], seed: int) -> nn.Module:
     """The model in fp32 on the CPU, initialized from the seed alone.
 
-    ``config`` is a Hugging Face configuration with ``model_type``, or {"function": "module:function"} for any function
-    that returns an nn.Module taking token ids and giving logits.
+    ``config`` is a Hugging Face configuration with ``model_type`` (of a classifier of images where that type is one),
+    or {"function": "module:function", "arguments": {}} for any function that returns an nn.Module taking the job's
+    inputs and giving logits.
     """
     torch.manual_seed(seed)
     if "function" in config:
-        return _from_function(config["function"]).train()
+        return _from_function(config["function"], config.get("arguments", {})).train()
+    if _is_of_images(config):
+        return _classifier(config).train()
     from transformers import AutoConfig, AutoModelForCausalLM
 
     fields = {key: value for key, value in config.items() if key not in ("architectures", "transformers_version")}
@@ -47,16 +52,54 @@ def logits_of(model: nn.Module, inputs: Tensor, **more: Any) -> Tensor:
     return logits
 
 
-def _from_function(name: str) -> nn.Module:
-    module_name, _, attribute = name.partition(":")
+def set_training(model: nn.Module) -> None:
+    """Training mode, but for parts without a trainable parameter: their batch statistics and dropout stand still."""
+    model.train()
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            module.eval()
+
+
+def _is_of_images(config: dict[str, Any]) -> bool:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
+
+    return config.get("model_type") in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES and "vocab_size" not in config
+
+
+def _classifier(config: dict[str, Any]) -> nn.Module:
+    from transformers import AutoConfig, AutoModelForImageClassification
+
+    built = AutoConfig.for_model(**{k: v for k, v in config.items() if k not in ("architectures", "dtype")})
+    model: nn.Module = AutoModelForImageClassification.from_config(built, dtype=torch.float32)
+    return model
+
+
+def _from_function(name: str, arguments: dict[str, Any]) -> nn.Module:
+    module_name, _, attribute = name.rpartition(":")
     try:
-        function: Callable[[], nn.Module] = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InvalidInputError(f"cannot import {name!r}: {error}", hint="write module:function") from error
-    model = function()
+        module = _module_of_file(Path(module_name)) if module_name.endswith(".py") else _module(module_name)
+        function: Callable[..., nn.Module] = getattr(module, attribute)
+    except (ImportError, AttributeError, ValueError, OSError) as error:
+        hint = "write module:function or file.py:function"
+        raise InvalidInputError(f"cannot import {name!r}: {error}", hint=hint) from error
+    model = function(**arguments)
     if not isinstance(model, nn.Module):
         raise InvalidInputError(f"{name} returned {type(model).__name__}, not an nn.Module")
     return model
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(name)
+
+
+def _module_of_file(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _first_line(error: Exception) -> str:

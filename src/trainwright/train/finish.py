@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainwright.data.start import ABOUT
 from trainwright.data.tokenizer import END_OF_TEXT, load_tokenizer
 from trainwright.errors import CheckpointError
 from trainwright.records.plan import read_plan
@@ -18,6 +20,7 @@ from trainwright.runtime.model import build_model, logits_of
 from trainwright.runtime.place import Place
 from trainwright.runtime.state import whole_weights
 from trainwright.runtime.tensorfile import write_tensors
+from trainwright.train.images import ImageTask
 from trainwright.train.session import Session
 from trainwright.train.text import TextTask
 
@@ -25,22 +28,27 @@ SAMPLE_TOKENS = 160
 PROMPT_TOKENS = 12
 
 
-def finish_model(session: Session) -> dict[str, Any]:
-    """Export the model and let it write; returns the RunRecord's fields about them. On the leader only."""
-    assert isinstance(session.task, TextTask)
+def finish_run(session: Session) -> dict[str, Any]:
+    """Export the model and show what it does; returns the RunRecord's fields about that. On the leader only."""
     config = read_plan(session.folder).model
     model = build_model(config, session.job.seed)
     checkpoint = newest_checkpoint(session.folder / "checkpoints", Place(), session.note)
     assert checkpoint is not None, "the loop saves at its end"
     whole_weights(checkpoint, model)
+    task = session.task
     try:
+        if isinstance(task, ImageTask):
+            export_images(session.folder / "model", model, config, task)
+            write_predictions(session.folder, model, task)
+            return {"n_parameters": sum(p.numel() for p in model.parameters())}
+        assert isinstance(task, TextTask)
         export(session.folder / "model", model, session.folder / "data" / "tokenizer.json", session.job.seq)
     except OSError as error:
         raise CheckpointError(
             f"cannot write the model to {session.folder / 'model'}: {error.strerror}",
             hint="make room, then run the same command again",
         ) from error
-    tokens = session.task.tokens
+    tokens = task.tokens
     stream = tokens.held_out if len(tokens.held_out) else tokens.train
     prompt = [int(token) for token in stream[:PROMPT_TOKENS]]
     written = write_on(model, prompt, SAMPLE_TOKENS, session.job.seq, session.job.seed)
@@ -54,6 +62,18 @@ def finish_model(session: Session) -> dict[str, Any]:
 
 def export(folder: Path, model: nn.Module, tokenizer: Path, seq: int) -> None:
     """Write a folder that ``transformers`` loads: config.json, model.safetensors, tokenizer files; whole or absent."""
+    part = begin_export(folder, model)
+    shutil.copyfile(tokenizer, part / "tokenizer.json")
+    about = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": seq}
+    if END_OF_TEXT in json.loads(tokenizer.read_text(encoding="utf-8"))["model"]["vocab"]:
+        about["eos_token"] = END_OF_TEXT
+    (part / "tokenizer_config.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+
+
+def begin_export(folder: Path, model: nn.Module) -> Path:
+    """Weights and configuration in a folder beside ``folder``, which takes its place when it is whole."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -64,13 +84,41 @@ def export(folder: Path, model: nn.Module, tokenizer: Path, seq: int) -> None:
     if config is not None:
         config.architectures = [type(model).__name__]
         (part / "config.json").write_text(config.to_json_string(), encoding="utf-8")
-    shutil.copyfile(tokenizer, part / "tokenizer.json")
-    about = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": seq}
-    if END_OF_TEXT in json.loads(tokenizer.read_text(encoding="utf-8"))["model"]["vocab"]:
-        about["eos_token"] = END_OF_TEXT
-    (part / "tokenizer_config.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+    return part
+
+
+def export_images(folder: Path, model: nn.Module, config: dict[str, Any], task: ImageTask) -> None:
+    """Write a classifier: weights, images.json for us, and for ``transformers`` how images are prepared."""
+    part = begin_export(folder, model)
+    pixels = task.images.train.pixels
+    mean, deviation = task.normalization.mean, task.normalization.deviation
+    about = {
+        "config": config, "classes": task.images.classes, "size": pixels.shape[-1], "channels": pixels.shape[1],
+        "mean": mean, "deviation": deviation,
+    }  # fmt: skip
+    (part / ABOUT).write_text(json.dumps(about, indent=2), encoding="utf-8")
+    side = {"height": pixels.shape[-1], "width": pixels.shape[-1]}
+    processor = {"image_processor_type": "ViTImageProcessor", "size": side, "image_mean": mean, "image_std": deviation}
+    (part / "preprocessor_config.json").write_text(json.dumps(processor, indent=2), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
+
+
+@torch.no_grad()
+def write_predictions(folder: Path, model: nn.Module, task: ImageTask) -> None:
+    """predictions.csv: each held-out image with its label, the likeliest class and how likely both are held."""
+    model.eval()
+    rows = []
+    for inputs, targets in task.held_out(0, 1, 256):
+        chances = logits_of(model, inputs).float().softmax(-1)
+        best, right = chances.max(-1), chances.gather(1, targets[:, None])[:, 0]
+        rows += list(zip(targets.tolist(), best.indices.tolist(), best.values.tolist(), right.tolist(), strict=True))
+    classes = task.images.classes
+    with (folder / "predictions.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "label", "predicted", "chance", "chance_of_label"])
+        for name, (label, guess, chance, right) in zip(task.images.held_out.names, rows, strict=True):
+            writer.writerow([name, classes[label], classes[guess], f"{chance:.6f}", f"{right:.6f}"])
 
 
 @torch.no_grad()

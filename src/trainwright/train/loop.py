@@ -16,9 +16,11 @@ from torch import Tensor
 from trainwright.errors import InterruptedRunError, NumericsError, PreemptedError
 from trainwright.records.run import Evaluation
 from trainwright.records.step import StepRecord
+from trainwright.runtime.model import set_training
 from trainwright.train.measure import Clock, peak_bytes_of
 from trainwright.train.optimizer import clip
 from trainwright.train.session import Session
+from trainwright.train.transfer import thaw
 
 WARMUP_STEPS = 3
 """First steps of a process that no median counts; memory is measured in the last of them."""
@@ -46,8 +48,9 @@ def one_step(session: Session) -> StepRecord:
     clock = Clock()
     sharded, settings = session.sharded, session.job.optimizer
     rate = session.rate
+    thaw(sharded.model, session.job.transfer, session.step)
     for group in session.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("rate_share", 1.0)
     inputs, targets = session.batch(session.step)
     size = session.micro_batch
     micros = list(zip(inputs.split(size), targets.split(size), strict=True))
@@ -84,7 +87,7 @@ def evaluate(session: Session) -> Evaluation:
     for inputs, targets in session.held_out_batches():
         with session.precision():
             total += session.sharded.check(inputs, targets, hits=counts_hits)
-    model.train()
+    set_training(model)
     session.sharded.total(total)
     loss, hits = (float(part / total[1]) for part in (total[0], total[2]))
     accuracy = hits if counts_hits else None

@@ -5,7 +5,7 @@ On the CPU AdamW, Adam and SGD run as torch's fused kernels: one pass over weigh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -15,25 +15,37 @@ from torch.optim import Optimizer
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.job import OptimizerSettings
 
+RateShare = Callable[[nn.Parameter], float]
 
-def make_optimizer(parameters: Iterable[nn.Parameter], settings: OptimizerSettings) -> Optimizer:
-    """Build the optimizer over the trainable parameters; norms and biases (one dimension) are not decayed."""
-    trainable = [p for p in parameters if p.requires_grad]
-    matrices = [p for p in trainable if p.dim() >= 2]
-    others = [p for p in trainable if p.dim() < 2]
+
+def make_optimizer(
+    parameters: Iterable[nn.Parameter],
+    settings: OptimizerSettings,
+    share_of: RateShare | None = None,
+    *,
+    fused: bool = True,
+) -> Optimizer:
+    """Build the optimizer over the trainable parameters; norms and biases (one dimension) are not decayed.
+
+    ``share_of`` says of a parameter what share of the job's rate is its own; the loop multiplies it in each step.
+    """
+    members: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for parameter in parameters:
+        if parameter.requires_grad:
+            share = 1.0 if share_of is None else share_of(parameter)
+            members.setdefault((share, parameter.dim() >= 2), []).append(parameter)
     groups: list[dict[str, Any]] = [
-        {"params": params, "weight_decay": decay}
-        for params, decay in ((matrices, settings.weight_decay), (others, 0.0))
-        if params
+        {"params": params, "weight_decay": settings.weight_decay if is_matrix else 0.0, "rate_share": share}
+        for (share, is_matrix), params in members.items()
     ]
     betas = (settings.beta1, settings.beta2)
     lr = settings.learning_rate
     if settings.name == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, fused=True)
+        return torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, fused=fused)
     if settings.name == "adam":
-        return torch.optim.Adam(groups, lr=lr, betas=betas, fused=True)
+        return torch.optim.Adam(groups, lr=lr, betas=betas, fused=fused)
     if settings.name == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
+        return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=fused)
     if settings.name == "adafactor":
         return torch.optim.Adafactor(groups, lr=lr)
     raise InvalidInputError(

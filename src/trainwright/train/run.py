@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from trainwright.data.tokens import prepare_tokens
 from trainwright.env import Launched, keep_torch_files_in, launched
 from trainwright.errors import DataError, InvalidInputError
 from trainwright.jobs.store import job_from_dict
@@ -17,6 +16,7 @@ from trainwright.records.run import Evaluation, RunRecord, read_run
 from trainwright.records.step import StepRecord
 from trainwright.runtime.folder import only_run_in
 from trainwright.runtime.launch import Orders, launch
+from trainwright.train.prepare import prepare_data
 
 Event = StepRecord | Evaluation | str
 """What a run tells while it runs: a step, a check on the held-out text, or a note for people."""
@@ -47,7 +47,7 @@ def run_plan(folder: Path, *, progress: Callable[[Event], None] | None = None) -
 def _prepare(folder: Path, plan: PlanRecord) -> None:
     job = job_from_dict(plan.job)
     try:
-        prepare_tokens(folder / "data", job.data, job.seq)
+        prepare_data(folder / "data", job)
     except OSError as error:
         raise DataError(f"cannot write {folder / 'data'}: {error.strerror}", hint="make room there") from error
 

@@ -15,8 +15,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from trainwright.data.order import Order
-from trainwright.data.tokens import Tokens, open_tokens
 from trainwright.errors import InvalidInputError, TrainwrightError
 from trainwright.jobs.job import Job
 from trainwright.jobs.store import job_from_dict
@@ -32,12 +30,13 @@ from trainwright.runtime.model import build_model
 from trainwright.runtime.place import Place, join_local, leave, use_threads
 from trainwright.runtime.precision import precision
 from trainwright.runtime.shard import shard_model
-from trainwright.train.finish import finish_model
+from trainwright.train.finish import finish_run
 from trainwright.train.loop import train
 from trainwright.train.measure import median_parts, resident_bytes
 from trainwright.train.optimizer import make_optimizer
 from trainwright.train.session import Session
-from trainwright.train.text import TextTask
+from trainwright.train.tasks import open_task
+from trainwright.train.transfer import freeze_for, rate_share
 
 
 def work(orders: Orders, telephone: Any) -> RunRecord | None:
@@ -73,24 +72,31 @@ def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..
     job = job_from_dict(plan.job)
     strategy = strategy_of(plan)
     mesh = make_mesh(strategy, place)
-    tokens = open_tokens(folder / "data")
-    _check_sizes(job, strategy, plan, tokens)
-    sharded = shard_model(build_model(plan.model, job.seed), strategy, mesh)
-    return Session(
+    _check_batch(job, strategy)
+    model = build_model(plan.model, job.seed)
+    task, notes = open_task(folder, job, plan, model)
+    share = rate_share(model, job.transfer)
+    if job.transfer is None or job.transfer.unfreeze_every is None:
+        freeze_for(model, job.transfer)
+    sharded = shard_model(model, strategy, mesh)
+    optimizer = make_optimizer(sharded.parameters, job.optimizer, share)
+    freeze_for(model, job.transfer)
+    session = Session(
         folder=folder,
         job=job,
         place=place,
         sharded=sharded,
-        optimizer=make_optimizer(sharded.parameters, job.optimizer),
-        task=TextTask(
-            tokens=tokens,
-            order=Order(n_tokens=len(tokens.train), seq=job.seq, global_batch=job.global_batch, seed=job.seed),
-        ),
+        optimizer=optimizer,
+        task=task,
         precision=precision(strategy.precision, plan.device_type),
         n_steps=n_steps_of(job),
         tell=tell,
         micro_batch=int(strategy.micro_batch),
     )
+    if place.leads:
+        for note in notes:
+            session.note(note)
+    return session
 
 
 def strategy_of(plan: PlanRecord) -> Strategy:
@@ -111,18 +117,12 @@ def n_steps_of(job: Job) -> int | None:
     return None
 
 
-def _check_sizes(job: Job, strategy: Strategy, plan: PlanRecord, tokens: Tokens) -> None:
+def _check_batch(job: Job, strategy: Strategy) -> None:
     dp, micro = int(strategy.dp), int(strategy.micro_batch)
     if job.global_batch % (dp * micro):
         raise InvalidInputError(
             f"a global batch of {job.global_batch} does not divide into dp {dp} x micro-batch {micro}",
             hint=f"make training.global_batch a multiple of {dp * micro}",
-        )
-    vocabulary = plan.model.get("vocab_size")
-    if vocabulary is not None and tokens.vocabulary > vocabulary:
-        raise InvalidInputError(
-            f"the tokenizer has {tokens.vocabulary} tokens and the model only {vocabulary}",
-            hint=f"make data.vocabulary at most {vocabulary}, or choose the model's own tokenizer",
         )
 
 
@@ -168,7 +168,7 @@ def _conclude(session: Session, status: str) -> RunRecord | None:
     memory = _gather_memory(session, status)
     if not session.place.leads:
         return None
-    finished = finish_model(session) if status == "finished" else {}
+    finished = finish_run(session) if status == "finished" else {}
     steps = session.measured or list(read_steps(session.folder))
     step_s, parts = median_parts(steps) if steps else (0.0, {})
     record = RunRecord(

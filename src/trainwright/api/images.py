@@ -1,0 +1,140 @@
+"""What planning needs to know of an image job: its sizes, its classes, its steps, and the captured model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from trainwright.errors import InvalidInputError
+from trainwright.jobs.job import Job
+from trainwright.models.images import config_in, for_classes, image_model
+
+if TYPE_CHECKING:
+    from trainwright.capture.inputs import Input
+    from trainwright.data.start import Start
+    from trainwright.models.spec import ModelSpec
+    from trainwright.records.plan import PlanRecord
+
+DEFAULT_SIZE, DEFAULT_CHANNELS = 32, 3
+BUILTIN = {"digits": (8, 1)}
+"""Side and channels of the images that come with us."""
+
+
+def settled(job: Job) -> Job:
+    """The job with what it left open about its images: side and channels, and epochs as steps.
+
+    A side or channels that the job does not say are the starting model's, those of the built-in images, or 32 and 3.
+    """
+    assert job.images is not None
+    start = _start(job)
+    side, channels = BUILTIN.get(job.images.builtin or "", (DEFAULT_SIZE, DEFAULT_CHANNELS))
+    images = replace(
+        job.images,
+        size=job.images.size or (start.size if start is not None else None) or side,
+        channels=job.images.channels or (start.channels if start is not None else None) or channels,
+    )
+    job = replace(job, images=images)
+    if job.stopping.epochs is not None and job.stopping.steps is None:
+        from trainwright.data.images import split
+        from trainwright.data.listing import list_images
+
+        n_images = len(split(list_images(images), images, job.seed)[0])
+        steps = max(math.ceil(job.stopping.epochs * n_images / job.global_batch), 1)
+        job = replace(job, stopping=replace(job.stopping, steps=steps))
+    return job
+
+
+def known_model(job: Job) -> tuple[ModelSpec, dict[str, Any]]:
+    """The model as the cost model prices it, captured with what is frozen, and the configuration to build it from."""
+    from trainwright.capture.module import Setup, captured
+    from trainwright.runtime.model import build_model
+    from trainwright.train.capturing import priced
+
+    config = model_config(job)
+    found = captured(
+        lambda: priced(build_model(config, job.seed), job.transfer),
+        Setup(inputs=_inputs(job), batch=max(job.global_batch // 2, 2), unit="images", kernels="cpu"),
+        job.name,
+    )
+    return found.spec, config
+
+
+def with_traced_peak(job: Job, plan: PlanRecord) -> PlanRecord:
+    """The plan with the peak memory of its own micro-batch's step, traced: exact where the cost model sums blocks.
+
+    For fp32 on CPUs, where autocast plays no part. A net whose blocks all differ is one block to the cost model, which
+    then holds all that is kept and the largest temporary at once; the trace knows that they never meet.
+    """
+    chosen = plan.chosen
+    if plan.device_type != "cpu" or chosen.strategy["precision"] != "fp32":
+        return plan
+    rows, micro = job.global_batch // int(chosen.strategy["dp"]), int(chosen.strategy["micro_batch"])
+    peak = _traced_peak_bytes(job, plan.model, rows, micro)
+    kept = {name: value for name, value in chosen.memory.items() if name not in ("activations", "temporary")}
+    activations = min(chosen.memory["activations"], peak - sum(kept.values()))
+    memory = {**kept, "activations": activations, "temporary": peak - sum(kept.values()) - activations}
+    resident = None if chosen.resident_bytes is None else chosen.resident_bytes + peak - chosen.peak_bytes
+    return replace(plan, chosen=replace(chosen, peak_bytes=peak, memory=memory, resident_bytes=resident))
+
+
+def _traced_peak_bytes(job: Job, config: dict[str, Any], rows: int, micro: int) -> float:
+    from trainwright.capture.inputs import example_of
+    from trainwright.capture.meta import built_on_meta
+    from trainwright.capture.step import trace_step
+    from trainwright.runtime.model import build_model
+    from trainwright.train.capturing import priced
+    from trainwright.train.optimizer import make_optimizer
+
+    module = built_on_meta(lambda: priced(build_model(config, job.seed), job.transfer))
+    settings = replace(job.optimizer, name="sgd" if job.optimizer.name == "sgd" else "adamw")
+    traced = trace_step(
+        module,
+        example_of(_inputs(job), micro, 1),
+        optimizer=lambda parameters: make_optimizer(parameters, settings, fused=False),
+        kernels="cpu",
+    )
+    sizes = [p.numel() * 4 for p in module.parameters() if p.requires_grad]
+    waiting = sum(example.numel() for example in example_of(_inputs(job), rows - micro, 1).values()) * 4
+    return float(traced.peak_bytes + (sum(sizes) if rows > micro else 0) + waiting)
+
+
+def _inputs(job: Job) -> tuple[Input, ...]:
+    import torch
+
+    from trainwright.capture.inputs import Input
+
+    assert job.images is not None
+    side = str(job.images.size)
+    dims = ("batch", str(job.images.channels), side, side)
+    return Input(dims=dims), Input(dims=("batch",), dtype=torch.int64)
+
+
+def model_config(job: Job) -> dict[str, Any]:
+    """The configuration of the job's classifier, with a head for its classes."""
+    from trainwright.data.listing import list_images
+
+    assert job.images is not None
+    assert job.images.size is not None
+    assert job.images.channels is not None
+    choice, start = job.model, _start(job)
+    if choice.preset is not None:
+        config = image_model(choice.preset)
+    elif choice.huggingface is not None:
+        config = config_in(choice.huggingface)
+    elif choice.function is not None:
+        config = {"function": choice.function}
+    elif start is not None:
+        config = start.config
+    else:
+        raise InvalidInputError(
+            "a shape in [model] is a language model, and [data] names images",
+            hint='use preset = "small-cnn", a Hugging Face config, or a function',
+        )
+    return for_classes(config, list_images(job.images).classes, job.images.channels, job.images.size)
+
+
+def _start(job: Job) -> Start | None:
+    from trainwright.data.start import read_start
+
+    return read_start(job.transfer.start) if job.transfer is not None else None

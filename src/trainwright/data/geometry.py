@@ -1,0 +1,110 @@
+"""Where each output pixel comes from: steps composed into one affine map, sampled once.
+
+Matrices [n, 3, 3] take output coordinates (x, y, 1), both from -1 to 1 over the image, to input coordinates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from trainwright.data.draws import Draws
+from trainwright.jobs.augment import Augment
+
+PER_STEP = 16
+"""Numbers that one step of a chain may draw; step i draws from i * PER_STEP on."""
+
+
+def matrix(n: int, **entries: Tensor | float) -> Tensor:
+    """n identities with entries set: a, b, c in the first row and d, e, f in the second."""
+    result = torch.eye(3).repeat(n, 1, 1)
+    for name, value in entries.items():
+        row, column = divmod("abcdef".index(name), 3)
+        result[:, row, column] = value
+    return result
+
+
+def flip(draw: Draws, at: int, values: Sequence[float], _aspect: float) -> Tensor:
+    """Mirror left and right."""
+    sign = 1.0 - 2.0 * draw.chance(at, values[0]).float()
+    return matrix(len(sign), a=sign)
+
+
+def flip_vertical(draw: Draws, at: int, values: Sequence[float], _aspect: float) -> Tensor:
+    """Mirror up and down."""
+    sign = 1.0 - 2.0 * draw.chance(at, values[0]).float()
+    return matrix(len(sign), e=sign)
+
+
+def crop(draw: Draws, at: int, values: Sequence[float], _aspect: float) -> Tensor:
+    """A window of a random share of the area and a random aspect (log-uniform), as Szegedy et al., arXiv:1409.4842."""
+    low, high, stretch = values
+    area = draw.uniform(at, low, high)
+    stretched = torch.exp(draw.uniform(at + 1, -math.log(stretch), math.log(stretch)) / 2)
+    wide, tall = (area.sqrt() * stretched).clamp(max=1.0), (area.sqrt() / stretched).clamp(max=1.0)
+    x, y = ((1 - wide) * draw.uniform(at + 2, -1, 1), (1 - tall) * draw.uniform(at + 3, -1, 1))
+    return matrix(len(area), a=wide, c=x, e=tall, f=y)
+
+
+def rotate(draw: Draws, at: int, values: Sequence[float], aspect: float) -> Tensor:
+    """Turn about the middle."""
+    return turned(draw.uniform(at, -values[0], values[0]), aspect)
+
+
+def turned(degrees: Tensor, aspect: float) -> Tensor:
+    """Rotation matrices; ``aspect`` is width over height, so that pixels turn and not coordinates."""
+    cos, sin = torch.cos(torch.deg2rad(degrees)), torch.sin(torch.deg2rad(degrees))
+    return matrix(len(degrees), a=cos, b=-sin / aspect, d=sin * aspect, e=cos)
+
+
+def shift(draw: Draws, at: int, values: Sequence[float], _aspect: float) -> Tensor:
+    """Move along both sides."""
+    x, y = (2 * draw.uniform(at + i, -values[0], values[0]) for i in (0, 1))
+    return matrix(len(x), c=x, f=y)
+
+
+def zoom(draw: Draws, at: int, values: Sequence[float], _aspect: float) -> Tensor:
+    """Larger or smaller, log-uniform between the factors."""
+    scale = torch.exp(-draw.uniform(at, math.log(values[0]), math.log(values[1])))
+    return matrix(len(scale), a=scale, e=scale)
+
+
+def shear(draw: Draws, at: int, values: Sequence[float], _aspect: float) -> Tensor:
+    """Slant along x."""
+    slant = torch.tan(torch.deg2rad(draw.uniform(at, -values[0], values[0])))
+    return matrix(len(slant), b=slant)
+
+
+Step = Callable[[Draws, int, Sequence[float], float], Tensor]
+STEPS: Mapping[str, Step] = {
+    "flip": flip, "flip_vertical": flip_vertical, "crop": crop, "rotate": rotate, "shift": shift, "zoom": zoom,
+    "shear": shear,
+}  # fmt: skip
+
+
+def composed(chain: Sequence[tuple[int, Augment]], draw: Draws, aspect: float) -> Tensor | None:
+    """The geometric steps of a chain as one matrix a sample; None when there are none."""
+    whole: Tensor | None = None
+    for place, step in chain:
+        if step.name in STEPS:
+            made = STEPS[step.name](draw, place * PER_STEP, step.values, aspect)
+            whole = made if whole is None else whole @ made
+    return whole
+
+
+def sampled(images: Tensor, whole: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images [n, c, h, w] seen through the matrices, bilinear, mirrored beyond their edges; flips alone stay exact."""
+    if images.shape[-2:] == size and _only_flips(whole):
+        across, down = (whole[:, i, i].to(images.device) < 0 for i in (0, 1))
+        images = torch.where(across[:, None, None, None], images.flip(-1), images)
+        return torch.where(down[:, None, None, None], images.flip(-2), images)
+    where = functional.affine_grid(whole[:, :2].to(images), [len(images), images.shape[1], *size], align_corners=False)
+    return functional.grid_sample(images, where, padding_mode="reflection", align_corners=False)
+
+
+def _only_flips(whole: Tensor) -> bool:
+    return bool((whole.abs() == torch.eye(3)).all())

@@ -1,0 +1,47 @@
+"""One image file to pixels: any mode, depth and orientation that Pillow reads, as uint8 planes of one size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainwright.errors import DataError, MissingExtraError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+def read_picture(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
+    """[channels, size, size]: turned as its EXIF says, its middle cut square, transparent parts on white.
+
+    16-bit files keep their upper 8 bits; CMYK, palettes and grey become what is asked. Raises DataError when the file
+    is not an image or is cut short.
+    """
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError:
+        raise MissingExtraError("reading images needs Pillow", hint="pip install 'trainwright[train]'") from None
+    try:
+        with Image.open(path) as file:
+            file.load()
+            image = ImageOps.exif_transpose(file)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        what = "is not an image" if isinstance(error, UnidentifiedImageError) else f"cannot be read: {error}"
+        raise DataError(f"{path} {what}", hint="restore it or remove it") from error
+    if image.mode.startswith("I") or image.mode == "F":
+        deep = np.asarray(image, dtype=np.float64)
+        image = Image.fromarray((deep / (257.0 if deep.max() > 255 else 1.0)).clip(0, 255).astype(np.uint8))
+    if "A" in image.getbands() or "transparency" in image.info:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    fitted = ImageOps.fit(image.convert("L" if channels == 1 else "RGB"), (size, size), Image.Resampling.BILINEAR)
+    pixels = np.asarray(fitted, dtype=np.uint8)
+    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """[channels, h, w] as a PNG."""
+    from PIL import Image
+
+    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(path, format="PNG")

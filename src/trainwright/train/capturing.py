@@ -1,0 +1,35 @@
+"""A classifier as it is trained, for capture: frozen as the job says, with its loss."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from trainwright.jobs.job import Transfer
+from trainwright.runtime.loss import loss_sum
+from trainwright.runtime.model import logits_of, set_training
+from trainwright.train.transfer import freeze_for
+
+
+class WithLoss(nn.Module):
+    """Images and labels to the loss, as the loop computes it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def train(self, mode: bool = True) -> WithLoss:
+        """As the loop does it: frozen parts stay in evaluation."""
+        super().train(mode)
+        if mode:
+            set_training(self.model)
+        return self
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Summed cross-entropy."""
+        return loss_sum(logits_of(self.model, images), labels)
+
+
+def priced(model: nn.Module, transfer: Transfer | None) -> nn.Module:
+    """The module that capture traces: one step's forward to its loss, frozen where the job freezes."""
+    freeze_for(model, transfer)
+    return WithLoss(model)
