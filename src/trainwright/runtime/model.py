@@ -85,7 +85,9 @@ def _from_function(name: str, arguments: dict[str, Any]) -> nn.Module:
         raise InvalidInputError(f"cannot import {name!r}: {error}", hint=hint) from error
     model = function(**arguments)
     if not isinstance(model, nn.Module):
-        raise InvalidInputError(f"{name} returned {type(model).__name__}, not an nn.Module")
+        raise InvalidInputError(
+            f"{name} returned {type(model).__name__}, not an nn.Module", hint="return the model that it builds"
+        )
     return model
 
 
