@@ -94,6 +94,11 @@ def _integer(name: str, default: int | None = None) -> int:
         ) from None
 
 
+def openmp_threads() -> str | None:
+    """What the user set as OMP_NUM_THREADS, if anything."""
+    return os.environ.get("OMP_NUM_THREADS")
+
+
 def worker_environment(n_threads: int) -> dict[str, str]:
     """The environment of a process that computes on this machine: ours, its threads, no network for models.
 

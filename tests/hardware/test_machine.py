@@ -20,8 +20,7 @@ from trainwright.hardware.machine import (
 )
 
 
-@pytest.fixture
-def profile():
+def made_up_machine():
     measured = {"all_reduce": (MeasuredCollective(n_ranks=2, message_bytes=(1e3, 1e6), seconds=(1e-4, 1e-3)),)}
     gloo = replace(link("NVLink-3"), name="gloo", measured=measured)
     group = NodeGroup(device=device("A100-SXM-80GB"), n_nodes=1, devices_per_node=2, intra=gloo, inter=gloo)
@@ -30,7 +29,13 @@ def profile():
         memory_bytes=1e9, n_cores=2, divisions=(Cluster(name="2", groups=(group,)),),
         caches=(CachePoint(working_set_bytes=8192.0, latency_s=1e-9, bytes_per_s=1e11),),
         exercises=(Exercise(name="order", seconds={"rows": 1.0}),),
+        learned={"forward": 1.2},
     )  # fmt: skip
+
+
+@pytest.fixture
+def profile():
+    return made_up_machine()
 
 
 def test_a_profile_comes_back_from_disk_as_it_was(profile, tmp_path):
@@ -77,8 +82,10 @@ def test_a_division_that_was_not_measured_is_refused(profile):
 
 
 def test_learning_moves_half_way_and_can_be_forgotten(profile):
-    once = learned(profile, {"forward": (1.0, 1.44), "optimizer": (0.0, 1.0)})
+    fresh = forget(profile)
+    assert fresh.learned == {}
+    once = learned(fresh, {"forward": (1.0, 1.44), "optimizer": (0.0, 1.0)})
     assert once.learned == {"forward": pytest.approx(1.2)}
     wild = learned(once, {"forward": (1.0, 1000.0)})
     assert wild.learned["forward"] == 2.0
-    assert forget(wild) == profile
+    assert forget(wild) == fresh

@@ -14,6 +14,7 @@ from trainwright.errors import TrainwrightError
 COMMANDS = {
     "capture": "Any torch module as blocks and ops, with FLOP and memory, without running it",
     "hardware": "Devices, links and prices: list, filter, compare, with rooflines",
+    "probe": "This machine: matmul, attention, memory, links; measured, kept, shown",
     "models": "Models by name or config: parameters, FLOP, memory a token, ops",
     "plan": "Every way to split a job over a cluster, searched, priced and explained",
     "train": "Probe, plan, run and report; without a job, a small example",

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-PATIENCE = 5.0
+PATIENCE = 4.0
 """How many times the budget a reading without disturbance is waited for."""
 
 

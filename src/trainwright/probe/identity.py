@@ -55,6 +55,15 @@ def n_cores() -> int:
     return allowed
 
 
+def busy_core_s() -> float:
+    """Seconds that all cores together have worked since the machine started, for anybody; 0 where nobody tells."""
+    numbers = _read("/proc/stat").partition("\n")[0].split()[1:]
+    if len(numbers) < 8:
+        return 0.0
+    user, nice, system, _idle, _waiting, interrupt, soft, stolen = (float(number) for number in numbers[:8])
+    return (user + nice + system + interrupt + soft + stolen) / os.sysconf("SC_CLK_TCK")
+
+
 def _processor() -> str:
     lines = dict(re.findall(r"^(vendor_id|cpu family|model|model name)\s*:\s*(.*)$", _read("/proc/cpuinfo"), re.M))
     if not lines:

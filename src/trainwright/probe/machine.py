@@ -18,9 +18,9 @@ from trainwright import env
 from trainwright.errors import InvalidInputError, MissingExtraError, TrainwrightError
 from trainwright.hardware.cluster import Cluster
 from trainwright.hardware.encode import from_plain, to_plain
-from trainwright.hardware.machine import CachePoint, Exercise, MachineProfile, load_machine, save_machine
+from trainwright.hardware.machine import CachePoint, Exercise, MachineProfile, forget, load_machine, save_machine
 from trainwright.probe.division import Division, divisions
-from trainwright.probe.identity import Identity, identity
+from trainwright.probe.identity import Identity, busy_core_s, identity
 from trainwright.probe.samples import Orders, Samples
 
 Say = Callable[[str], None]
@@ -31,22 +31,30 @@ def say_nothing(_line: str) -> None:
 
 
 def this_machine(
-    *, fresh: bool = False, quick: bool = True, name: str | None = None, say: Say = print
+    *, fresh: bool = False, quick: bool = True, name: str | None = None, say: Say = say_nothing
 ) -> MachineProfile:
     """This machine's profile: from the cache if it was measured before, else measured now and kept.
 
-    What earlier runs taught stays with a fresh measurement; ``forget`` in hardware/machine.py drops it.
+    What was measured while the machine was busy is measured again. What runs taught stays; ``forget_learned`` drops it.
     """
     who = identity()
     path = machine_path(who)
     known = _known(path, say)
-    if known is not None and not fresh and (quick or not known.is_quick):
+    if known is not None and not fresh and not known.is_busy and (quick or not known.is_quick):
         return known if name is None else _kept(replace(known, name=name), path, say)
     if who.torch_version == "absent":
         raise MissingExtraError("torch is not installed, so this machine cannot be measured", hint=_INSTALL)
     profile = measure(who, quick=quick, say=say)
     profile = replace(profile, name=name or (known.name if known else profile.name))
     return _kept(replace(profile, learned=known.learned if known else {}), path, say)
+
+
+def forget_learned() -> MachineProfile:
+    """This machine's profile without what runs taught, kept so."""
+    path = machine_path(identity())
+    profile = forget(load_machine(path))
+    save_machine(profile, path)
+    return profile
 
 
 _INSTALL = "pip install 'trainwright[train]'"
@@ -79,7 +87,7 @@ def measure(who: Identity, *, quick: bool, say: Say) -> MachineProfile:
     """Measure every division, one after the other, and fit what the cost model reads."""
     from trainwright.probe.result import division_cluster  # numpy, after the quick answers
 
-    begin = time.perf_counter()
+    begin, others = time.perf_counter(), _others_core_s()
     cuts = divisions(who)
     clusters: list[Cluster] = []
     answers = []
@@ -93,6 +101,7 @@ def measure(who: Identity, *, quick: bool, say: Say) -> MachineProfile:
             clusters.append(division_cluster(cut, samples, who))
     spread = statistics.median(sample.spread for samples in answers for sample in samples)
     disturbed = statistics.fmean(sample.disturbed_share for samples in answers for sample in samples)
+    others_share = (_others_core_s() - others) / (time.perf_counter() - begin) / who.n_cores
     first = answers[0][0]
     profile = MachineProfile(
         name="this-machine",
@@ -104,7 +113,7 @@ def measure(who: Identity, *, quick: bool, say: Say) -> MachineProfile:
         divisions=tuple(clusters),
         resident_bytes=first.resident_bytes,
         spread=spread,
-        is_busy=disturbed > BUSY_SHARE or spread > BUSY_SPREAD,
+        is_busy=disturbed > BUSY_SHARE or spread > BUSY_SPREAD or others_share > BUSY_OTHERS,
         is_quick=quick,
         probe_s=time.perf_counter() - begin,
         disk_bytes_per_s=_disk_bytes_per_s(),
@@ -112,17 +121,24 @@ def measure(who: Identity, *, quick: bool, say: Say) -> MachineProfile:
         exercises=tuple(Exercise(name=name, seconds=seconds) for name, seconds in first.exercises.items()),
     )
     if profile.is_busy:
-        say(f"the machine is busy: {disturbed:.0%} of the readings disturbed, {spread:.0%} apart; a wide interval")
+        say(f"the machine is busy: others take {others_share:.0%} of it; the figures are less sure")
     return profile
 
 
 BUSY_SHARE = 0.3
 BUSY_SPREAD = 0.08
-"""Above these the machine is called busy: disturbed readings, and deviation of the others."""
+BUSY_OTHERS = 0.15
+"""Above these the machine is called busy: disturbed readings, deviation of the others, cores that other work takes."""
+
+
+def _others_core_s() -> float:
+    """Core seconds of everybody but this process and the children it has waited for."""
+    own = os.times()
+    return busy_core_s() - own.user - own.system - own.children_user - own.children_system
 
 
 QUICK_S = 2.5
-THOROUGH_S = 8.0
+THOROUGH_S = 5.0
 """Seconds of measuring that a division is given; what is spent follows, since steady figures end early."""
 
 
