@@ -198,11 +198,14 @@ def _cut(op: Matmul, rows: Number, shard: Shard) -> Product:
 
 
 def _matmul_traffic(op: Matmul, rows: Number, shard: Shard, how: Arithmetic) -> dict[str, Number]:
-    """Row-split outputs (and the head's input gradient) are reduced over tp; expert inputs travel over ep."""
+    """Row-split outputs (and the head's input gradient) are reduced over tp; expert inputs travel over ep.
+
+    Forward in the compute dtype, backward in that of the residual stream: the mean of both, since each goes once.
+    """
     if op.split == "row":
-        return {"tp_bytes": rows * op.n * how.base_bytes, "tp_calls": 1.0}
+        return {"tp_bytes": rows * op.n * 0.5 * (how.base_bytes + how.wide_bytes), "tp_calls": 1.0}
     if op.split == "vocabulary":
-        return {"tp_bytes": 0.5 * rows * op.k * how.base_bytes, "tp_calls": 0.5}
+        return {"tp_bytes": 0.5 * rows * op.k * how.wide_bytes, "tp_calls": 0.5}
     if op.split == "expert" and op.n_experts > 1:
         moved = 0.5 * rows * op.experts_per_token * min(op.n, op.k) * how.base_bytes / shard.tp
         return {"ep_bytes": moved, "ep_calls": 0.5}
