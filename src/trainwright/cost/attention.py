@@ -87,11 +87,11 @@ def measured_attention_s(shape: AttentionShape, curve: AttentionCurve, *, backwa
     16.11
     """
     seen = np.minimum(1.0, (shape.keys + curve.key_block) / (2.0 * shape.keys)) if shape.causal else 1.0
-    best, half_keys, half_dim = curve.forward_flop_per_s, curve.forward_half_keys, curve.forward_half_dim
+    best, head_flop, half_dim = curve.forward_flop_per_s, curve.forward_head_flop, curve.forward_half_dim
     if backward:
-        best, half_keys, half_dim = curve.backward_flop_per_s / 2.5, curve.backward_half_keys, curve.backward_half_dim
-    slower = (1.0 + half_keys / shape.keys) * (1.0 + half_dim / shape.qk_dim)
-    seconds: Number = shape.flop * seen / best * slower
+        best, head_flop, half_dim = curve.backward_flop_per_s / 2.5, curve.backward_head_flop, curve.backward_half_dim
+    flop = shape.flop * seen + shape.batch * shape.n_heads * head_flop
+    seconds: Number = flop / best * (1.0 + half_dim / shape.qk_dim)
     return seconds
 
 

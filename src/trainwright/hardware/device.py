@@ -73,15 +73,17 @@ class MatmulCurve:
 class AttentionCurve:
     """What a fused attention kernel was measured to reach, with the FLOP counted that it really does.
 
-    FLOP per second = best * keys/(keys + half_keys) * head_dim/(head_dim + half_dim). A causal kernel skips the masked
-    half in blocks of ``key_block`` keys, so it does (keys + key_block) / (2 keys) of the pairs, and at most all.
+    seconds = heads * (FLOP of one + head_flop) / best * (1 + half_dim / head_dim)
+
+    ``head_flop`` is what starting a head costs (8 MFLOP for a backward in bf16 on a Zen 4 core). A causal kernel skips
+    the masked half in blocks of ``key_block`` keys: it does (keys + key_block) / (2 keys) of the pairs, at most all.
     """
 
     forward_flop_per_s: float
     backward_flop_per_s: float
-    forward_half_keys: float = 0.0
+    forward_head_flop: float = 0.0
     forward_half_dim: float = 0.0
-    backward_half_keys: float = 0.0
+    backward_head_flop: float = 0.0
     backward_half_dim: float = 0.0
     key_block: int = 1
 

@@ -45,27 +45,27 @@ def matmul_curve(samples: Sequence[MatmulSample]) -> tuple[float, MatmulCurve]:
 def attention_curve(samples: Sequence[AttentionSample], key_block: int) -> AttentionCurve:
     """The curve of one dtype, fitted forward and backward apart."""
     flop = np.array([_attention_flop(sample, key_block) for sample in samples])
-    keys = np.array([float(sample.seq) for sample in samples])
+    heads = np.array([float(sample.n_heads) for sample in samples])
     dims = np.array([float(sample.head_dim) for sample in samples])
 
     def shape(halves: Array) -> Array:
-        return np.asarray(keys / (keys + halves[0]) * dims / (dims + halves[1]))
+        return np.asarray(flop / (flop + heads * halves[0] * 1e6) * dims / (dims + halves[1]))
 
     forward, ahead = _fit(flop / np.array([s.forward_s for s in samples]), shape, ATTENTION_HALVES)
     backward, back = _fit(2.5 * flop / np.array([s.backward_s for s in samples]), shape, ATTENTION_HALVES)
     return AttentionCurve(
         forward_flop_per_s=forward,
         backward_flop_per_s=backward,
-        forward_half_keys=float(ahead[0]),
+        forward_head_flop=float(ahead[0]) * 1e6,
         forward_half_dim=float(ahead[1]),
-        backward_half_keys=float(back[0]),
+        backward_head_flop=float(back[0]) * 1e6,
         backward_half_dim=float(back[1]),
         key_block=key_block,
     )
 
 
-ATTENTION_HALVES = (512.0, 64.0)
-"""The most that half rates may lie at: keys, and head dimension."""
+ATTENTION_HALVES = (16.0, 64.0)
+"""The most that may be found: MFLOP that starting a head costs, and the head dimension of half the rate."""
 
 
 def _attention_flop(sample: AttentionSample, key_block: int) -> float:
