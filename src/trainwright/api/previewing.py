@@ -9,6 +9,8 @@ from typing import Any
 from trainwright.errors import InvalidInputError
 
 GAP = 2
+CELL = 64
+"""Smaller images are drawn larger, each pixel as a square."""
 
 
 def preview(path: Path, output: Path, rows: int, columns: int) -> dict[str, Any]:
@@ -33,6 +35,8 @@ def preview(path: Path, output: Path, rows: int, columns: int) -> dict[str, Any]
         pixels = torch.from_numpy(np.ascontiguousarray(images.train.pixels[ids]))
         drawn = [pixels.float() / 255]
         drawn += [augment(pixels, ids, epoch, job.augment, job.seed) for epoch in range(columns - 1)]
+    zoom = max(CELL // int(pixels.shape[-1]), 1)
+    drawn = [each.repeat_interleave(zoom, dim=2).repeat_interleave(zoom, dim=3) for each in drawn]
     padded = torch.nn.functional.pad(torch.stack(drawn, dim=1), (GAP, 0, GAP, 0), value=1.0)
     n, across, channels, high, wide = padded.shape
     grid = padded.permute(2, 0, 3, 1, 4).reshape(channels, n * high, across * wide)
