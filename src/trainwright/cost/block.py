@@ -72,10 +72,10 @@ class Arithmetic:
 class BlockCost:
     """One repeat, one micro-batch, one device.
 
-    ``*_s``: kernel seconds, of products and attention (``forward_s``, ``backward_s``) and of what memory limits
-    (``*_stream_s``); ``core_s``: the part of forward that selective recomputation repeats. ``*_kernels``: those that
-    the host issues. ``tp_*``: bytes of activations reduced over tp and how often, in forward (backward does
-    as many and as much). ``ep_bytes``: tokens that one all-to-all moves; ``ep_calls``: all-to-alls in forward.
+    ``*_s``: kernel seconds, of products (``forward_s``, ``backward_s``), of attention (``attention_*``) and of what
+    memory limits (``*_stream_s``); ``core_s``: the part of forward that selective recomputation repeats.
+    ``*_kernels``: those that the host issues. ``tp_*``: bytes of activations reduced over tp and how often, in forward
+    (backward does as many and as much). ``ep_bytes``: what one all-to-all moves; ``ep_calls``: how many in forward.
     ``cp_bytes``: keys and values of this device's tokens. ``parameters`` and ``expert_parameters``: per device, over
     tp (and ep); ``trainable``: those with gradients.
     """
@@ -85,7 +85,8 @@ class BlockCost:
     forward_stream_s: Number = 0.0
     backward_stream_s: Number = 0.0
     core_s: Number = 0.0
-    attention_s: Number = 0.0
+    attention_forward_s: Number = 0.0
+    attention_backward_s: Number = 0.0
     flop: Number = 0.0
     backward_flop: Number = 0.0
     core_flop: Number = 0.0
@@ -207,7 +208,8 @@ def _matmul_traffic(op: Matmul, rows: Number, shard: Shard, how: Arithmetic) -> 
     if op.split == "vocabulary":
         return {"tp_bytes": 0.5 * rows * op.k * how.wide_bytes, "tp_calls": 0.5}
     if op.split == "expert" and op.n_experts > 1:
-        moved = 0.5 * rows * op.experts_per_token * min(op.n, op.k) * how.base_bytes / shard.tp
+        width = op.k if op.name.endswith("_in") else op.n
+        moved = 0.5 * rows * op.experts_per_token * width * how.base_bytes / shard.tp
         return {"ep_bytes": moved, "ep_calls": 0.5}
     return {}
 
@@ -231,10 +233,9 @@ def _attention(op: Attention, shard: Shard, how: Arithmetic) -> BlockCost:
     flash = how.stack.attention == "flash"
     kv = shape.batch * op.keys.at(1.0, shard.local_seq) * shape.n_kv_heads * (op.qk_dim + op.v_dim)
     return BlockCost(
-        forward_s=forward_s,
-        backward_s=backward_s,
+        attention_forward_s=forward_s,
+        attention_backward_s=backward_s,
         core_s=0.0 if flash else forward_s,
-        attention_s=forward_s + backward_s,
         flop=shape.flop,
         backward_flop=2.0 * shape.flop,
         core_flop=0.0 if flash else shape.flop,

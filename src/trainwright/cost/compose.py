@@ -18,6 +18,7 @@ class Scales:
     """By what each kind of ingredient is multiplied: constants of a device, a link or a stack, 1 before calibration."""
 
     compute: Number = 1.0
+    attention: Number = 1.0
     stream: Number = 1.0
     head: Number = 1.0
     tp: Number = 1.0
@@ -113,9 +114,10 @@ def total_s(parts: Ingredients, scales: Scales = AS_IS) -> Array:
 
 def _micro_batch(parts: Ingredients, scales: Scales) -> _MicroBatch:
     """What one micro-batch takes on each stage, with what overlaps inside it."""
-    forward = parts.forward * scales.compute + parts.forward_stream * scales.stream
-    backward = parts.backward * scales.compute + parts.backward_stream * scales.stream
-    redo = parts.redo * scales.compute + parts.redo_stream * scales.stream
+    attention = parts.attention_forward * scales.attention, parts.attention_backward * scales.attention
+    forward = parts.forward * scales.compute + attention[0] + parts.forward_stream * scales.stream
+    backward = parts.backward * scales.compute + attention[1] + parts.backward_stream * scales.stream
+    redo = parts.redo * scales.compute + parts.redo_attention * scales.attention + parts.redo_stream * scales.stream
     head = (parts.head * scales.compute + parts.head_stream * scales.stream) * scales.head
     work, k = forward + backward + redo, parts.interference
 
@@ -123,7 +125,7 @@ def _micro_batch(parts: Ingredients, scales: Scales) -> _MicroBatch:
         return np.minimum(of * scales.overlap, 1.0)
 
     tp = exposed_s(parts.tp * scales.tp, work, share(parts.overlap_tp), k)
-    cp = exposed_s(parts.cp * scales.cp, parts.attention * scales.compute, share(parts.overlap_cp), k)
+    cp = exposed_s(parts.cp * scales.cp, attention[0] + attention[1], share(parts.overlap_cp), k)
     ep = exposed_s(parts.ep * scales.ep, work, share(parts.overlap_ep), k)
     ahead = exposed_s(parts.gather * scales.dp, forward + 0.3 * head, share(parts.overlap_fsdp), k)
     behind = exposed_s(parts.regather * scales.dp, backward + redo + 0.7 * head, share(parts.overlap_fsdp), k)

@@ -26,9 +26,9 @@ OVERLAPS = ("overlap_dp", "overlap_fsdp", "overlap_tp", "overlap_cp", "overlap_p
 class Ingredients:
     """Seconds, of one micro-batch on each stage unless the name says step.
 
-    ``forward``, ``backward``: products and attention of all but the head; ``*_stream``: what memory limits;
-    ``head``, ``head_stream``: last norm, head and loss, both ways; ``redo``, ``redo_stream``: recomputed.
-    ``tp``, ``cp``, ``ep``: exchanged in all passes; ``attention``: what cp can hide behind. ``gather``: parameters
+    ``forward``, ``backward``: products of all but the head; ``attention_*``: attention; ``*_stream``: what memory
+    limits; ``head``, ``head_stream``: last norm, head and loss, both ways; ``redo``, ``redo_stream``: recomputed.
+    ``tp``, ``cp``, ``ep``: exchanged in all passes. ``gather``: parameters
     gathered for forward (ZeRO-3); ``regather``: again for backward, with gradients scattered; ``step_reduce``,
     ``step_gather``: once a step.
     ``host``: to issue it all; ``send``: one message to the next stage; ``step_update``: the optimizer;
@@ -37,16 +37,18 @@ class Ingredients:
 
     forward: Array
     backward: Array
+    attention_forward: Array
+    attention_backward: Array
     forward_stream: Array
     backward_stream: Array
     head: Array
     head_stream: Array
     redo: Array
+    redo_attention: Array
     redo_stream: Array
     tp: Array
     cp: Array
     ep: Array
-    attention: Array
     gather: Array
     regather: Array
     step_reduce: Array
@@ -86,7 +88,6 @@ def ingredients(setting: Setting) -> Ingredients:
 def _compute(setting: Setting) -> dict[str, Array]:
     """Kernel seconds of a micro-batch, and the host's to issue them, per stage."""
     held, stack = setting.stages, setting.stack
-    redo, redo_stream = _redone(setting)
     kernels = held.total("forward_kernels") * (1.0 + recompute_share(setting)) + held.total("backward_kernels")
     seconds = {
         "forward": held.inner("forward_s"),
@@ -95,9 +96,9 @@ def _compute(setting: Setting) -> dict[str, Array]:
         "backward_stream": held.inner("backward_stream_s"),
         "head": (held.after.forward_s + held.after.backward_s) * held.has_after,
         "head_stream": (held.after.forward_stream_s + held.after.backward_stream_s) * held.has_after,
-        "redo": redo,
-        "redo_stream": redo_stream,
-        "attention": held.body.attention_s * held.n_body,
+        "attention_forward": held.total("attention_forward_s"),
+        "attention_backward": held.total("attention_backward_s"),
+        **_redone(setting),
     }
     return {
         **(seconds if stack.compute_scale == 1.0 else {name: s * stack.compute_scale for name, s in seconds.items()}),
@@ -160,18 +161,19 @@ def recompute_share(setting: Setting) -> Array:
     return share
 
 
-def _redone(setting: Setting) -> tuple[Array, Array]:
-    """Seconds of forward repeated in backward, per stage: of products, and of what memory limits."""
-    held, strategy, stack = setting.stages, setting.table.strategy, setting.stack
-    count = held.n_body / setting.table.recompute_every
-    if strategy.recompute == "full":
-        return held.body.forward_s * count, held.body.forward_stream_s * count
-    if strategy.recompute == "selective" and stack.selective_share is not None:
-        count = count * stack.selective_share
-        return held.body.forward_s * count, held.body.forward_stream_s * count
-    if strategy.recompute == "selective":
-        return held.body.core_s * count, 0.0 * count
-    return 0.0 * count, 0.0 * count
+def _redone(setting: Setting) -> dict[str, Array]:
+    """Seconds of forward repeated in backward, per stage: of products, of attention, and of what memory limits."""
+    body, strategy, stack = setting.stages.body, setting.table.strategy, setting.stack
+    count = setting.stages.n_body / setting.table.recompute_every
+    if strategy.recompute == "selective" and stack.selective_share is None:
+        return {"redo": 0.0 * count, "redo_attention": body.core_s * count, "redo_stream": 0.0 * count}
+    share = {"none": 0.0, "selective": stack.selective_share or 0.0, "full": 1.0}[strategy.recompute]
+    attention = 0.0 if strategy.recompute == "selective" and stack.attention == "flash" else share
+    return {
+        "redo": body.forward_s * count * share,
+        "redo_attention": body.attention_forward_s * count * attention,
+        "redo_stream": body.forward_stream_s * count * share,
+    }
 
 
 def _boundary_bytes(setting: Setting) -> Array:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from trainwright.cost.compose import compose, total_s
-from trainwright.cost.estimate import Estimate
+from trainwright.cost.compose import Composed, Scales, compose, total_s
+from trainwright.cost.corrections import correction_names, scales_of, shipped
+from trainwright.cost.energy import step_joules
+from trainwright.cost.estimate import Estimate, Interval
 from trainwright.cost.ingredients import ingredients
+from trainwright.cost.interval import PROBED, interval, regime
+from trainwright.cost.kind import kind_of
 from trainwright.cost.memory import step_memory
 from trainwright.cost.memory_rules import memory_rules
 from trainwright.cost.setting import Setting, setting
@@ -17,6 +22,7 @@ from trainwright.cost.stack import Stack
 from trainwright.cost.stages import PriceBook
 from trainwright.cost.table import Array
 from trainwright.hardware.cluster import Cluster, NodeGroup
+from trainwright.hardware.device import Device
 from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
 from trainwright.models.spec import ModelSpec
@@ -42,8 +48,10 @@ def estimate_step(model: ModelSpec, workload: Workload, strategy: Strategy, clus
 def _one_group(model: ModelSpec, workload: Workload, strategy: Strategy, group: NodeGroup, stack: Stack) -> Estimate:
     asked = setting(model, workload, strategy, group, stack)
     rows = asked.table
-    composed = compose(ingredients(asked))
+    composed = composed_step(asked)
+    step_s = composed.step_s
     flop, hardware = step_flop(asked)
+    name = regime_of(model, workload, group.n_devices, stack, group.device)
     rules = replace(memory_rules(stack.name), attention=stack.attention)
     memory, stage_memory = step_memory(model, workload, strategy, rules)
 
@@ -51,7 +59,7 @@ def _one_group(model: ModelSpec, workload: Workload, strategy: Strategy, group: 
         wide = np.broadcast_to(np.asarray(value, dtype=float), (rows.n,))
         return float(wide[0]) if rows.is_scalar else wide
 
-    return Estimate(
+    answer = Estimate(
         time={name: out(composed.time.get(name, 0.0)) for name in TIME_PARTS},
         hidden={name: out(value) for name, value in composed.hidden.items()},
         memory={name: out(value) for name, value in memory.items()},
@@ -60,8 +68,25 @@ def _one_group(model: ModelSpec, workload: Workload, strategy: Strategy, group: 
         hardware_flop=out(hardware),
         tokens_per_step=float(workload.global_batch * (workload.seq if model.unit == "tokens" else 1)),
         n_devices=out(rows.n_devices),
+        step_interval=_out_interval(interval(step_s, "time", name), out),
+        memory_interval=_out_interval(interval(sum(memory.values(), start=0.0), "memory", name), out),
         sources=SOURCES,
     )
+    return replace(answer, energy_j=step_joules(answer, group.device))
+
+
+def _out_interval(span: Interval, out: Callable[[Number], Number]) -> Interval:
+    return Interval(low=out(span.low), high=out(span.high), confidence=span.confidence)
+
+
+def regime_of(model: ModelSpec, workload: Workload, cluster_devices: int, stack: Stack, device: Device) -> str:
+    """In which regime a step's prediction errs: what is trained, on how much, and whether anybody measured the like."""
+    if device.kind == "cpu":
+        return PROBED
+    kind = kind_of(model, workload)
+    stack_key, device_key, _ = correction_names(stack.name, device, kind)
+    known = stack_key in shipped().by_stack and device_key in shipped().by_device
+    return regime(kind, cluster_devices, known=known)
 
 
 def step_seconds(
@@ -69,9 +94,20 @@ def step_seconds(
 ) -> Number:
     """The seconds of ``estimate_step`` alone, for a search that has looked at memory already."""
     asked = (setting(model, workload, strategy, group, stack, book) for group in cluster.groups)
-    seconds = [total_s(ingredients(one)) for one in asked]
+    seconds = [total_s(ingredients(one), scales(one)) for one in asked]
     slowest: Number = seconds[0] if len(seconds) == 1 else np.max(np.stack(seconds), axis=0)
     return slowest
+
+
+def composed_step(asked: Setting) -> Composed:
+    """The parts of a step, with the constants that measurements gave its stack and device."""
+    return compose(ingredients(asked), scales(asked))
+
+
+def scales(asked: Setting) -> Scales:
+    """The constants that measurements gave the stack and device of a setting."""
+    kind = kind_of(asked.model, asked.table.workload)
+    return scales_of(asked.stack.name, asked.group.device, kind)
 
 
 def step_flop(asked: Setting) -> tuple[Array, Array]:

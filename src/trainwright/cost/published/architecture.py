@@ -1,23 +1,42 @@
-"""Which model a published row trained."""
+"""Which model a published row trained: by its shape columns, else by its name."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
+from typing import Any
 
+from trainwright.cost.published.convolution import residual_network, unet
+from trainwright.cost.published.named import NAMED
 from trainwright.cost.published.row import Row
+from trainwright.models.catalogue import preset_shape, presets
 from trainwright.models.shape import Shape
-from trainwright.models.spec import ModelSpec
+from trainwright.models.spec import Block, CrossEntropy, Matmul, ModelSpec, Op, Size
 from trainwright.models.transformer import decoder
 
 VOCABULARIES = {"gpt": 51200, "llama": 32000, "bert": 30522, "moe": 128256, "vit": 1000}
 """What a row that names no vocabulary is taken to have."""
 
+MASKED_SHARE = 0.15
+"""Positions that BERT predicts (Devlin et al., arXiv:1810.04805, section 3.1); the software gathers them first."""
+
 
 def model_of(row: Row) -> ModelSpec | None:
-    """The model by its shape; None where the row gives none and its name is not known."""
-    shape = shape_of(row)
-    return None if shape is None else _spec(shape)
+    """The model; None where the row gives neither a shape nor a name that is known."""
+    name = row["model_name"]
+    if row["arch"] == "cnn" and (depth := re.search(r"resnet-?(\d+)", name.casefold())):
+        return residual_network(int(depth[1]))
+    named = named_shape(name)
+    if isinstance(named, str):
+        return unet(named)
+    if named is not None and (not _has_shape(row) or row["arch"] in ("moe", "moe-mla") or named.experts):
+        return _spec(replace(named, layers=row.count("layers", named.layers)))
+    shape = shape_of(row) if _has_shape(row) else None
+    if shape is None:
+        return None
+    return _masked(_spec(shape)) if row["arch"] == "bert" else _spec(shape)
 
 
 @cache
@@ -25,15 +44,33 @@ def _spec(shape: Shape) -> ModelSpec:
     return decoder(shape)
 
 
-def shape_of(row: Row) -> Shape | None:
-    """The transformer of a row."""
+@cache
+def named_shape(name: str) -> Shape | str | None:
+    """The shape of a model that tables call by name, or the name of a network that is no transformer."""
+    text = re.sub(r"[^a-z0-9.]+", "-", name.casefold()).strip("-")
+    for pattern, what in NAMED:
+        if re.search(pattern, text):
+            return _shape(name, what)
+    known = text if text in presets() else None
+    return preset_shape(known) if known else None
+
+
+def _shape(name: str, what: str | Mapping[str, Any]) -> Shape | str:
+    if isinstance(what, str):
+        return preset_shape(what) if what in presets() else what
+    return Shape(name=name, source="the model's own config or report", **what)
+
+
+def _has_shape(row: Row) -> bool:
+    return row.count("layers", 0) > 0 and row.count("hidden", 0) > 0
+
+
+def shape_of(row: Row) -> Shape:
+    """The transformer that a row's columns spell out; what they leave out is as usual for its kind."""
     layers, hidden = row.count("layers", 0), row.count("hidden", 0)
-    if not layers or not hidden or row["arch"] in ("cnn", "diffusion-unet", "diffusion unet"):
-        return None
     heads = row.count("heads", 0) or _usual_heads(hidden)
     kv_heads = row.count("kv_heads", heads)
-    arch = row["arch"]
-    gated = row.flag("gated_mlp")
+    arch, gated = row["arch"], row.flag("gated_mlp")
     llama = arch.startswith(("llama", "moe", "glm")) if gated is None else gated
     experts = row.count("experts", 0) or None
     ffn = row.count("ffn", 0) or (_gated_width(hidden) if llama else 4 * hidden)
@@ -63,28 +100,28 @@ def shape_of(row: Row) -> Shape | None:
 
 
 def vocabulary(row: Row) -> int:
-    """The vocabulary as the software pads it: to a multiple of 128 for every tensor-parallel rank."""
+    """The vocabulary, stated or usual."""
     stated = row.count("vocab", 0)
-    if stated == 0:
-        key = next((name for name in VOCABULARIES if row["arch"].startswith(name)), "gpt")
-        stated = VOCABULARIES[key]
-    return stated
+    key = next((name for name in VOCABULARIES if row["arch"].startswith(name)), "gpt")
+    return stated or VOCABULARIES[key]
+
+
+def _masked(model: ModelSpec) -> ModelSpec:
+    """The head and the loss on the masked positions only."""
+
+    def fewer(op: Op) -> Op:
+        return replace(op, rows=Size(token=MASKED_SHARE)) if isinstance(op, Matmul | CrossEntropy) else op
+
+    *inner, head = model.blocks
+    masked: Block = replace(head, ops=tuple(fewer(op) for op in head.ops))
+    return replace(model, blocks=(*inner, masked))
 
 
 def _usual_heads(hidden: int) -> int:
-    """Heads of 128, else of 64, else one of each 64."""
+    """Heads of 128, else of 64, else of 80 or 96."""
     return next((hidden // dim for dim in (128, 64, 80, 96) if hidden % dim == 0), 8)
 
 
 def _gated_width(hidden: int) -> int:
     """Llama's 8/3 hidden, rounded up to 256."""
     return -(-hidden * 8 // 3 // 256) * 256
-
-
-def parameters_b(row: Row) -> float | None:
-    """Billions of parameters, stated or named ("LLaMA3 70B")."""
-    stated = row.number("params_b")
-    if stated is not None:
-        return stated
-    match = re.search(r"(\d+(?:\.\d+)?)\s*[bB]\b", row["model_name"])
-    return float(match[1]) if match else None

@@ -1,0 +1,72 @@
+"""One prediction, and how wrong predictions are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainwright.cost.validate import Validation
+    from trainwright.plan.forecast import Forecast
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EstimateOptions:
+    """What the command line says, as text; None: the job's own, or the usual."""
+
+    on: str
+    strategy: str = ""
+    stack: str = "trainwright"
+    batch: int | None = None
+    seq: int | None = None
+    steps: int | None = None
+    tokens: str | None = None
+    optimizer: str | None = None
+    prices: Path | None = None
+
+
+def estimate(subject: str, options: EstimateOptions, tell: Callable[[str], None]) -> Forecast:
+    """What one strategy would take for a job file, a model's name or a Hugging Face folder."""
+    from trainwright.hardware.parse import parse_cluster
+    from trainwright.hardware.prices import read_prices
+    from trainwright.jobs.strategy_text import parse_strategy
+    from trainwright.plan.forecast import forecast
+    from trainwright.plan.subject import Asked, read_subject
+    from trainwright.units import parse_count
+
+    asked = Asked(
+        batch=options.batch,
+        seq=options.seq,
+        steps=options.steps,
+        tokens=None if options.tokens is None else parse_count(options.tokens),
+        optimizer=options.optimizer,  # type: ignore[arg-type]  # click lets nothing else through
+    )
+    found = read_subject(subject, asked)
+    cluster = parse_cluster(options.on, read_prices(options.prices) if options.prices else ())
+    for note in found.notes:
+        tell(f"assumed: {note}")
+    for note in cluster.notes:
+        tell(f"note: {note}")
+    strategy = parse_strategy(options.strategy) if options.strategy else found.strategy
+    if strategy is None:
+        strategy = parse_strategy(f"dp={cluster.n_devices}")
+        tell(f"assumed: dp={cluster.n_devices}, plain data parallel (--strategy)")
+    return forecast(found, cluster, strategy, options.stack)
+
+
+def validate(paths: Sequence[Path], way: str = "shipped", by: str = "source") -> Validation:
+    """How wrong predictions are on tables of published measurements; without any, on the curated points we ship."""
+    from trainwright.cost import validate as validation
+
+    files = tuple(paths) or (validation.GOLDEN,)
+    return validation.validate(files, way, by)  # type: ignore[arg-type]  # click lets nothing else through
+
+
+def cite() -> dict[str, Any]:
+    """The papers behind every part of a prediction, and the software stacks with their sources."""
+    from trainwright.cost.sources import SOURCES
+    from trainwright.cost.stack import stacks
+
+    return {"parts": dict(SOURCES), "stacks": {known.name: known.source for known in stacks()}}

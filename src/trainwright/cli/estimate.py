@@ -1,0 +1,41 @@
+"""`trainwright estimate MODEL|JOB --on CLUSTER --strategy TEXT`: one prediction with all its parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+EXAMPLE = 'trainwright estimate llama-3-8b --on "8xH100-SXM" --strategy "dp=8,zero=3,recompute=full" --stack torchtitan'
+
+
+@click.command("estimate", epilog=f"Example: {EXAMPLE}")
+@click.argument("subject", metavar="MODEL|JOB")
+@click.option(
+    "--on", required=True, metavar="CLUSTER", help='"4xRTX-4090", "16 x 8xH100-SXM @ 400Gbit/s", a TOML file.'
+)
+@click.option("--strategy", default="", metavar="TEXT", help='How a step is divided: "dp=8,tp=4,micro_batch=2".')
+@click.option("--stack", default="trainwright", help="The software that would run it: torchtitan, megatron-core, ...")
+@click.option("--batch", type=int, help="Global batch, in sequences.")
+@click.option("--seq", type=int, help="Tokens in a sequence.")
+@click.option("--steps", type=int, help="Optimizer steps of the whole job.")
+@click.option("--tokens", metavar="COUNT", help='Tokens of the whole job, as "300B".')
+@click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw", "adamw8bit", "adafactor", "muon"]))
+@click.option("--prices", type=click.Path(path_type=Path), metavar="FILE", help="Your own prices, a TOML file.")
+@click.option("--rule-of-thumb", is_flag=True, help="Show the usual rules of thumb beside ours, and why they differ.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def command(subject: str, rule_of_thumb: bool, as_json: bool, **asked: Any) -> None:
+    """Predict time, memory, energy and money of a training step, part by part, and whether it fits.
+
+    MODEL|JOB is a model's name, a job file, or a Hugging Face folder.
+    """
+    from trainwright.api import estimating
+    from trainwright.cli.output import print_json, print_rich, say
+    from trainwright.report.estimate import estimate_json, estimate_text
+
+    forecast = estimating.estimate(subject, estimating.EstimateOptions(**asked), say)
+    if as_json:
+        print_json(estimate_json(forecast))
+        return
+    print_rich(estimate_text(forecast, with_rule=rule_of_thumb))

@@ -1,0 +1,73 @@
+"""One prediction of one strategy: checked, priced, and carried on to the whole job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from trainwright.cost.money import Bill, bill
+from trainwright.cost.rule_of_thumb import RuleOfThumb, rule_of_thumb
+from trainwright.cost.stack import stack
+from trainwright.errors import InvalidInputError
+from trainwright.hardware.cluster import Cluster
+from trainwright.hardware.device import DTYPE_BYTES, Device
+from trainwright.jobs.strategy import Strategy
+from trainwright.plan.choice import Choice
+from trainwright.plan.costed import Task
+from trainwright.plan.legal import refusals
+from trainwright.plan.price import price
+from trainwright.plan.subject import Subject
+
+Fits = Literal["yes", "no", "close"]
+SURE = 0.9
+"""Fits with this probability or more is a yes, does not with as much is a no."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What a strategy would take, its whole job where the steps are known, and the rules of thumb beside it."""
+
+    subject: Subject
+    stack: str
+    choice: Choice
+    bill: Bill | None
+    rule: RuleOfThumb
+
+    @property
+    def device(self) -> Device:
+        """The device of the first group."""
+        return self.choice.cluster.groups[0].device
+
+    @property
+    def fits(self) -> Fits:
+        """Whether it fits the memory: yes, no, or close."""
+        likely = self.choice.fit_probability
+        if likely is None:
+            likely = 1.0 if self.choice.occupied_bytes <= self.choice.capacity_bytes else 0.0
+        return "yes" if likely >= SURE else "no" if likely <= 1.0 - SURE else "close"
+
+    def utilization(self, *, hardware: bool = False) -> float | None:
+        """MFU, or HFU with what is recomputed: FLOP per second over the peak of the precision; None without one."""
+        peak = self.device.flop_per_s.get(self.choice.strategy.precision)
+        done = self.choice.estimate.hardware_flop if hardware else self.choice.estimate.model_flop
+        return None if peak is None else float(done) / self.choice.step_s / peak
+
+
+def forecast(subject: Subject, cluster: Cluster, strategy: Strategy, stack_name: str) -> Forecast:
+    """The prediction of a legal strategy; an impossible one raises with every rule it breaks."""
+    workload = subject.job.workload
+    found = refusals(strategy, subject.model, workload, cluster, tp_across_nodes=True)
+    if found:
+        told = "; ".join(refusal.message for refusal in found)
+        advice = "; ".join(refusal.advice for refusal in found if refusal.advice)
+        raise InvalidInputError(f"this strategy is impossible: {told}", hint=advice or None)
+    task = Task(model=subject.model, workload=workload, stack=stack(stack_name))
+    choice = price(task, cluster, strategy)
+    steps = subject.n_steps
+    return Forecast(
+        subject=subject,
+        stack=stack_name,
+        choice=choice,
+        bill=None if steps is None else bill(choice.estimate, steps, choice.dollars_per_step),
+        rule=rule_of_thumb(subject.model, workload, int(strategy.micro_batch), DTYPE_BYTES[strategy.precision]),
+    )

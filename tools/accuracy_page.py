@@ -1,0 +1,117 @@
+"""Write the section on whole steps of docs/accuracy.md: every source, blind and calibrated.
+
+python tools/accuracy_page.py ../shared/measurements/train_measurements.csv.gz
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainwright.cost.calibration import predict
+from trainwright.cost.published.case import Case
+from trainwright.cost.score import Score, score
+from trainwright.cost.validate import blind_scales, bounds_of, calibrated_scales, measure, read_cases
+
+PAGE = Path("docs/accuracy.md")
+START, END = "<!-- steps: generated -->", "<!-- steps: end -->"
+Bounds = tuple[Any, Any]
+
+
+def scored(rows: Any, cases: list[Case], predicted: Any, bounds: Bounds) -> Score:
+    """The score of these rows."""
+    measured = np.array([cases[i].step_s for i in rows])
+    return score(predicted[rows], measured, [cases[i].group for i in rows], (bounds[0][rows], bounds[1][rows]))
+
+
+def cells(one: Score) -> str:
+    """Median, MAPE and bias."""
+    return f"{100 * one.median:.1f}% | {100 * one.mape:.1f}% | {100 * one.bias:+.1f}%"
+
+
+def picked(name: str, rows: Any, cases: list[Case], ways: list[tuple[Any, Bounds]]) -> str:
+    """A row of the table of targets."""
+    blind, own = (scored(rows, cases, predicted, bounds) for predicted, bounds in ways)
+
+    def told(one: Score) -> str:
+        ranked = (
+            "" if one.ranking is None else f", ranked {100 * one.ranking:.0f}%, regret {100 * (one.regret or 0):.1f}%"
+        )
+        return f"{100 * one.mape:.1f}% (median {100 * one.median:.1f}%, worst {100 * one.worst:.0f}%{ranked})"
+
+    return f"| {name} | {len(rows)} | {told(own)} | {told(blind)} |"
+
+
+def medians(names: Any, chosen: Any, predicted: Any, seconds: Any) -> float:
+    """Median over sources of the median error of the chosen rows."""
+    error = np.abs(predicted / seconds - 1.0)
+    return float(np.median([np.median(error[chosen & (names == name)]) for name in sorted(set(names[chosen]))]))
+
+
+def section(paths: list[Path]) -> str:
+    """The whole section."""
+    cases, refused = read_cases(paths)
+    timed = [case for case in cases if case.step_s is not None]
+    measured = measure(timed)
+    names = np.array([case.source for case in timed])
+    blind = blind_scales(measured, names)
+    own = calibrated_scales(measured, timed, blind)
+    ways = []
+    for scales in (blind, own):
+        predicted = predict(measured.parts, scales)
+        ways.append((predicted, bounds_of(timed, predicted, measured.seconds)))
+    n = np.array([case.cluster.n_devices for case in timed])
+    dense = np.array([case.kind == "dense" for case in timed])
+    vtrain, korthikanti, megatron = (
+        np.char.startswith(names, start) for start in ("vTrain", "Korthikanti", "Megatron-LM")
+    )
+    total = len(cases) + sum(refused.values())
+    lines = [
+        f"{len(timed)} steps of {total} rows; refused {sum(refused.values())} "
+        f"({100 * sum(refused.values()) / total:.1f}%): "
+        + "; ".join(f"{count} {reason}" for reason, count in sorted(refused.items())),
+        "",
+        "| rows | n | calibrated MAPE | blind MAPE |",
+        "|---|---:|---|---|",
+        picked("vTrain A100, more than 8 devices", np.flatnonzero(vtrain & (n > 8)), timed, ways),
+        picked("vTrain A100, up to 8 devices", np.flatnonzero(vtrain & (n <= 8)), timed, ways),
+        picked("Korthikanti et al., table 5", np.flatnonzero(korthikanti), timed, ways),
+        picked("Megatron-LM SC21 and README tables", np.flatnonzero(megatron), timed, ways),
+        picked("all dense rows", np.flatnonzero(dense), timed, ways),
+        picked("all rows", np.arange(len(timed)), timed, ways),
+        "",
+    ]
+    figures = [100 * medians(names, dense, way[0], measured.seconds) for way in ways]
+    held = [np.mean([np.mean(_inside(way, measured.seconds)[names == name]) for name in set(names)]) for way in ways]
+    lines += [
+        f"Dense sources, median over sources of the median: calibrated {figures[1]:.1f}%, blind {figures[0]:.1f}% "
+        f"(targets 7% and 12%). The 80% interval holds, mean over sources: calibrated {100 * held[1]:.0f}%, "
+        f"blind {100 * held[0]:.0f}%.",
+        "",
+        "| source | rows | blind median | MAPE | bias | calibrated median | MAPE | bias |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, count in Counter(names.tolist()).most_common():
+        rows = np.flatnonzero(names == name)
+        lines.append(f"| {name} | {count} | " + " | ".join(cells(scored(rows, timed, *way)) for way in ways) + " |")
+    return "\n".join(lines)
+
+
+def _inside(way: tuple[Any, Bounds], seconds: Any) -> Any:
+    return (way[1][0] <= seconds) & (seconds <= way[1][1])
+
+
+def main(paths: list[Path]) -> int:
+    """Replace what stands between the markers."""
+    text = PAGE.read_text()
+    before, after = text.split(START)[0], text.split(END)[1]
+    PAGE.write_text(f"{before}{START}\n{section(paths)}\n{END}{after}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main([Path(argument) for argument in sys.argv[1:]]))
