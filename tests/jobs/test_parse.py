@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,44 @@ def test_the_docs_page_lists_every_key() -> None:
     page = (Path(__file__).parents[2] / "docs" / "job-file.md").read_text()
     missing = [key.dotted for key in KEYS if f"`{key.dotted}`" not in page]
     assert not missing
+
+
+IMAGES = """
+[model]
+preset = "small-cnn"
+[data]
+builtin = "digits"
+{data}
+[training]
+global_batch = 8
+epochs = 2
+{more}
+"""
+
+
+def test_an_image_job_needs_no_sequence_and_survives_its_record() -> None:
+    more = (
+        '[transfer]\nstart = "before"\nfreeze = 2\nsynonyms = ["car = auto"]\n[augment]\nchain = ["flip", "mixup 0.3"]'
+    )
+    job = parse_job(IMAGES.format(data='classes = ["1", "2"]', more=more), "job.toml")
+    assert job.images is not None
+    assert job.images.classes == ("1", "2")
+    assert job.transfer is not None
+    assert job.transfer.synonyms == (("car", "auto"),)
+    assert [step.values for step in job.augment] == [(0.5,), (0.3,)]
+    assert job_from_dict(json.loads(json.dumps(job_to_dict(job)))).images == job.images
+
+
+@pytest.mark.parametrize(
+    ("data", "more", "message"),
+    [
+        ("folds = 3\nfold = 3", "", "data.fold counts from 0 and must be below data.folds"),
+        ("", '[augment]\nchain = ["flop"]', r"has 'flop', not one of .*; did you mean flip\?"),
+        ("", "[transfer]\nfreeze = 2", "transfer.start is missing"),
+        ("", '[transfer]\nstart = "x"\nfreeze = "some"', 'must be a number of blocks, or "all but head"'),
+        ("", '[transfer]\nstart = "x"\nsynonyms = ["car"]', r'must be a list such as \["car = automobile"\]'),
+    ],
+)
+def test_problems_of_image_jobs_are_named(data: str, more: str, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        parse_job(IMAGES.format(data=data, more=more), "job.toml")

@@ -11,7 +11,7 @@ from trainwright.jobs.strategy import Precision
 
 Objective = Literal["pretrain", "classify", "finetune", "lora", "distill", "serve"]
 OptimizerName = Literal["sgd", "adam", "adamw", "adamw8bit", "adafactor", "muon"]
-ScheduleName = Literal["constant", "cosine", "linear", "step", "onecycle"]
+ScheduleName = Literal["constant", "cosine", "linear", "step"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
