@@ -235,6 +235,7 @@ def _canonical(model: nn.Module, pipeline: Pipeline | None) -> dict[str, nn.Para
 def refuse_unbuilt(strategy: Strategy) -> None:
     """Raise InvalidInputError for a strategy that the runtime cannot carry out."""
     wrong = {
+        "pp with bf16": strategy.pp > 1 and strategy.precision == "bf16",  # hangs in torch's exchange of shapes
         "pp with cp": strategy.pp > 1 and strategy.cp > 1,
         "pp with sequence_parallel and virtual_stages": strategy.sequence_parallel and strategy.virtual_stages > 1,
         "ep with zero_stage": strategy.ep > 1 and strategy.zero_stage > 0,
