@@ -83,7 +83,10 @@ REFUSALS = {
         lambda: cut_model(llama(model_type="gpt_neox"), [0], stage_ranges(2, 2, None)),
         "does not know where GPTNeoXForCausalLM begins and ends: it has no model.embed_tokens",
     ),
-    "combination": (lambda: refuse_unbuilt(Strategy(pp=2, cp=2)), "cannot carry out pp with cp of this strategy"),
+    "combination": (
+        lambda: refuse_unbuilt(Strategy(pp=2, cp=2)),
+        "cannot carry out pp with bf16, pp with cp of this strategy",
+    ),
     "offload": (lambda: shard_model(llama(), Strategy(offload="optimizer"), Mesh(sizes={}, indexes={})), "offload"),
     "precision": (lambda: precision("fp8"), "precision fp8 does not run on cpu"),
     "optimizer": (lambda: make_optimizer([], OptimizerSettings(name="muon")), "the optimizer muon cannot run here"),
