@@ -1,4 +1,5 @@
 from tools.flags import LIST, flags
+
 from trainwright.cli.main import trainwright_group
 
 
