@@ -81,13 +81,13 @@ def stream_points(samples: Sequence[StreamSample], call_s: float) -> tuple[tuple
 
 
 def collectives(samples: Sequence[LinkSample]) -> dict[Collective, tuple[MeasuredCollective, ...]]:
-    """Tables by kind. Each point is between the least and the median: small messages wait for the scheduler."""
+    """Tables by kind, of means; a larger message never takes less."""
     kinds: tuple[Collective, ...] = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "p2p")
     tables: dict[Collective, tuple[MeasuredCollective, ...]] = {}
     for kind in kinds:
         chosen = sorted((s for s in samples if s.kind == kind), key=lambda s: s.message_bytes)
         if chosen:
-            seconds = np.maximum.accumulate([(s.least_s * s.median_s) ** 0.5 for s in chosen])
+            seconds = np.maximum.accumulate([s.mean_s for s in chosen])
             table = MeasuredCollective(
                 n_ranks=chosen[0].n_ranks,
                 message_bytes=tuple(s.message_bytes for s in chosen),

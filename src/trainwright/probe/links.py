@@ -12,6 +12,9 @@ import torch.distributed as dist
 from trainwright.probe.samples import LinkSample
 
 SIZES = (2**10, 2**14, 2**17, 2**19, 2**21, 2**23, 2**25)
+COMPUTE_SIDE = 384
+"""A product of this side runs before each collective: about a millisecond on one core."""
+
 KINDS = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "p2p")
 
 
@@ -29,25 +32,32 @@ def measure_links(device: str, sizes: tuple[int, ...], deadline_s: float) -> lis
 
 
 def _measure(device: str, kind: str, message_bytes: int) -> LinkSample:
+    """The mean over many, each after a piece of work, because a step sums many.
+
+    On a machine whose cores the processes fill, a collective waits for the other process's turn as often as not: its
+    times have two humps, and the least or the median of back-to-back calls says nothing of what a step pays.
+    """
     work = _work(device, kind, message_bytes)
+    square = torch.ones(COMPUTE_SIDE, COMPUTE_SIDE, device=device)
     work()
-    n_repeats = 20 if message_bytes <= 2**19 else 7
     readings = []
-    for _ in range(n_repeats):
-        dist.barrier()
+    for _ in range(40 if message_bytes <= 2**20 else 10):
+        square @ square
+        if device != "cpu":
+            torch.cuda.synchronize()
         begin = time.perf_counter()
         work()
         if device != "cpu":
             torch.cuda.synchronize()
         readings.append(time.perf_counter() - begin)
-    slowest = torch.tensor([min(readings), statistics.median(readings)], dtype=torch.float64, device=device)
+    slowest = torch.tensor([min(readings), statistics.fmean(readings)], dtype=torch.float64, device=device)
     dist.all_reduce(slowest, op=dist.ReduceOp.MAX)
     return LinkSample(
         kind=kind,
         n_ranks=dist.get_world_size(),
         message_bytes=float(message_bytes),
         least_s=float(slowest[0]),
-        median_s=float(slowest[1]),
+        mean_s=float(slowest[1]),
     )
 
 

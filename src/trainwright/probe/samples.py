@@ -69,13 +69,15 @@ class DispatchSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkSample:
-    """One collective of ``message_bytes`` (as cost/network.py counts them), measured."""
+    """One collective of ``message_bytes`` (as cost/network.py counts them): its mean between pieces of work, as a step
+    has it, and the least.
+    """
 
     kind: str
     n_ranks: int
     message_bytes: float
     least_s: float
-    median_s: float
+    mean_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
