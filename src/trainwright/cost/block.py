@@ -288,7 +288,10 @@ def _cross_entropy(op: CrossEntropy, shard: Shard, how: Arithmetic) -> BlockCost
     elements = op.rows.at(shard.batch, shard.local_seq) * op.n_classes
     elements = elements / (shard.tp if op.split == "vocabulary" else shard.tokens_split)
     passed = elements * how.stack.logits_bytes * how.stack.loss_passes / 3.0
+    is_split = op.split == "vocabulary"  # then forward reduces the largest logit, and the sum with the wanted one
     return BlockCost(
+        tp_bytes=6.0 * op.rows.at(shard.batch, shard.local_seq) if is_split else 0.0,
+        tp_calls=1.0 if is_split else 0.0,
         forward_stream_s=stream_s(2.0 * passed, how.device, transcendental=elements),
         backward_stream_s=stream_s(passed, how.device),
         forward_kernels=op.n_kernels,

@@ -13,13 +13,16 @@ from trainwright.cost.table import Array, Table
 from trainwright.hardware.cluster import NodeGroup
 from trainwright.jobs.strategy import Axis
 
+SMALL_BYTES = 64.0
+"""What a step's own small collective carries: loss, gradient norm, whether to stop."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spans:
     """Where each kind of communicator lies.
 
     ``dp`` reduces gradients (context-parallel ranks hold the same weights, so they join); ``shard`` and ``replica``
-    are its halves when states are sharded over part of it; ``expert`` reduces expert weights.
+    are its halves when states are sharded over part of it; ``expert`` reduces expert weights. ``world`` is everybody.
     """
 
     tp: Span
@@ -30,6 +33,7 @@ class Spans:
     shard: Span
     replica: Span
     expert: Span
+    world: Span
 
 
 def spans(table: Table, group: NodeGroup) -> Spans:
@@ -51,6 +55,7 @@ def spans(table: Table, group: NodeGroup) -> Spans:
         shard=span(group, shard, data),
         replica=span(group, holders / shard, data * shard),
         expert=span(group, np.maximum(holders / table.ep, 1.0), data * table.ep),
+        world=span(group, np.asarray(table.n_devices, dtype=float)),
     )
 
 
@@ -141,14 +146,33 @@ def data_parallel(stages: Stages, table: Table, where: Spans, stack: Stack) -> D
             needed = 1.0 if table.strategy.zero_stage == 3 else np.where(trained > 0, 1.0, 0.0)
             gather_s = gather_s + whole * held * needed
         else:
-            one = collective_s("all_reduce", dense * trained * send, where.dp)
+            one = np.zeros_like(dense)
+            if stack.bucket_bytes is None:
+                one = collective_s("all_reduce", dense * trained * send, where.dp)
             if np.any(expert):
                 one = one + collective_s("all_reduce", expert * trained * send, where.expert) * (expert > 0)
         reduce_s = reduce_s + one * held * (trained > 0)
+    if not sharded and stack.bucket_bytes is not None:
+        reduce_s = reduce_s + _bucketed_s(stages, send, where.dp, stack.bucket_bytes)
+    if stack.step_collectives:
+        reduce_s = reduce_s + stack.step_collectives * collective_s("all_reduce", SMALL_BYTES, where.world)
     none = np.zeros_like(reduce_s)
     if table.strategy.zero_stage == 3:
         return DataParallel(forward_s=gather_s, backward_s=gather_s, reduce_s=reduce_s, gather_s=none)
     return DataParallel(forward_s=none, backward_s=none, reduce_s=reduce_s, gather_s=gather_s)
+
+
+def _bucketed_s(stages: Stages, send: float, where: Span, bucket_bytes: float) -> Array:
+    """All-reduce of a stage's dense gradients in buckets that blocks share, as DDP does it.
+
+    Source: Li et al., PyTorch Distributed, VLDB 2020 (arXiv:2006.15704), section 3.2.3.
+    """
+    message = np.zeros_like(stages.n_body)
+    for cost, held in stages.pieces:
+        trained = cost.trainable / np.maximum(cost.parameters + cost.expert_parameters, 1.0)
+        message = message + cost.parameters * trained * send * held
+    buckets = np.maximum(np.ceil(message / bucket_bytes), 1.0)
+    return collective_s("all_reduce", message / buckets, where) * buckets * (message > 0)
 
 
 def parameter_bytes(table: Table, stack: Stack) -> float:

@@ -73,6 +73,8 @@ class Stack:
     fused_optimizer: bool = True
     selective_share: float | None = None
     scatter_every_micro_batch: bool = True
+    bucket_bytes: float | None = None
+    step_collectives: float = 0.0
     sequence_parallel: bool = False
     notes: str = ""
 
