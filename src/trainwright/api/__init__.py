@@ -7,18 +7,22 @@ from trainwright.api.capturing import CaptureOptions, capture
 from trainwright.api.catalogue import hardware, models
 from trainwright.api.comparing import compare
 from trainwright.api.deploying import DeployOptions, deploy
+from trainwright.api.estimating import EstimateOptions, cite, estimate, validate
 from trainwright.api.planning import PlanOptions, plan, plan_file, write_answer
 from trainwright.api.previewing import preview
-from trainwright.api.training import PrepareOptions, expected_steps, machine, plan_here, prepare, report, run
+from trainwright.api.training import PrepareOptions, expected_steps, machine, plan_here, prepare, report, run, verify
 
 __all__ = [
     "CaptureOptions",
     "DeployOptions",
+    "EstimateOptions",
     "PlanOptions",
     "PrepareOptions",
     "capture",
+    "cite",
     "compare",
     "deploy",
+    "estimate",
     "expected_steps",
     "hardware",
     "machine",
@@ -30,5 +34,7 @@ __all__ = [
     "preview",
     "report",
     "run",
+    "validate",
+    "verify",
     "write_answer",
 ]

@@ -130,6 +130,14 @@ def expected_steps(folder: Path) -> int | None:
     return None if steps is None else math.ceil(steps)
 
 
+def verify(folder: Path, tell: Tell) -> None:
+    """Try the plan of the folder on a tiny model of the same kind; NumericsError when one process computes otherwise."""
+    from trainwright.runtime.verify import verify_plan
+
+    found = verify_plan(folder)
+    tell(f"verified: {found.n_gradients} gradients within {found.gradients:.1g} of one process's")
+
+
 def run(folder: Path, tell: Tell) -> RunRecord:
     """Carry out the plan of the folder, or go on with it; a finished run is not run again."""
     from trainwright.train.run import run_plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,10 +11,15 @@ import click
 @click.command("train", epilog="Examples: trainwright train | trainwright train job.toml | trainwright train runs/mine")
 @click.argument("job", required=False, type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), help="Where run folders go (default: the job's, or runs).")
-@click.option("--strategy", default="", metavar="PINS", help='Fix parts of the plan, as in "dp=2,precision=fp32".')
+@click.option(
+    "--strategy", "pins", default="", metavar="PINS", help='Fix parts of the plan, as in "dp=2,precision=fp32".'
+)
 @click.option("--fresh", is_flag=True, help="Measure this machine again before planning.")
+@click.option(
+    "--verify", is_flag=True, help="First try the plan on a tiny model of the same kind, against one process."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def command(job: Path | None, output: Path | None, strategy: str, fresh: bool, as_json: bool) -> None:
+def command(job: Path | None, verify: bool, as_json: bool, **options: Any) -> None:
     """Plan JOB for this machine, run exactly that plan, and lay measured beside predicted.
 
     JOB is a job file, a plan.json, or a run folder. Without one, a small language model learns the Python language
@@ -26,7 +32,9 @@ def command(job: Path | None, output: Path | None, strategy: str, fresh: bool, a
     from trainwright.report.run_text import run_text
 
     with TrainingProgress() as progress:
-        folder = api.prepare(job, api.PrepareOptions(output=output, pins=strategy, fresh=fresh), progress)
+        folder = api.prepare(job, api.PrepareOptions(**options), progress)
+        if verify:
+            api.verify(folder, progress)
         progress.expect(api.expected_steps(folder))
         api.run(folder, progress)
     plan, run, page = api.report(folder)
