@@ -131,7 +131,7 @@ def expected_steps(folder: Path) -> int | None:
 
 
 def verify(folder: Path, tell: Tell) -> None:
-    """Try the plan of the folder on a tiny model of the same kind; NumericsError when one process computes otherwise."""
+    """Try the plan of the folder on a tiny model of the same kind; NumericsError when one process differs."""
     from trainwright.runtime.verify import verify_plan
 
     found = verify_plan(folder)
