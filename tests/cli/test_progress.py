@@ -14,6 +14,6 @@ def test_off_a_terminal_progress_is_plain_lines_on_stderr(capsys: pytest.Capture
         progress("a note [with brackets]")
     heard = capsys.readouterr()
     assert heard.out == ""
-    assert "step 1/11, loss 2.500, 200/s, 5.00 s left" in heard.err
+    assert "step 1/11, loss 2.500, 200 tokens/s, 5.00 s left" in heard.err
     assert "held-out loss 2.000, perplexity 7.4" in heard.err
     assert "a note [with brackets]" in heard.err

@@ -121,13 +121,15 @@ def machine(tell: Tell, *, fresh: bool = False) -> MachineProfile:
     return this_machine(fresh=fresh, say=tell)
 
 
-def expected_steps(folder: Path) -> int | None:
-    """How many steps the plan of the folder takes in all; None where it stops when it stops improving."""
+def expected_steps(folder: Path) -> tuple[int | None, str]:
+    """How many steps the plan of the folder takes in all (None where it stops when it stops improving), and of what."""
     from trainwright.jobs.store import job_from_dict
     from trainwright.plan.here import n_steps
+    from trainwright.report.compare import unit_of
 
-    steps = n_steps(job_from_dict(read_plan(folder).job))
-    return None if steps is None else math.ceil(steps)
+    job = read_plan(folder).job
+    steps = n_steps(job_from_dict(job))
+    return None if steps is None else math.ceil(steps), unit_of(job)
 
 
 def verify(folder: Path, tell: Tell) -> None:

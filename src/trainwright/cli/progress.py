@@ -28,6 +28,7 @@ class TrainingProgress:
         self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal, transient=True)
         self._task: Any = None
         self._n_steps: int | None = None
+        self._unit = "tokens"
         self._recent: list[StepRecord] = []
         self._last_line = 0.0
 
@@ -39,9 +40,9 @@ class TrainingProgress:
     ) -> None:
         self._bar.stop()
 
-    def expect(self, n_steps: int | None) -> None:
-        """How many steps the job takes, where that is known."""
-        self._n_steps = n_steps
+    def expect(self, n_steps: int | None, unit: str = "tokens") -> None:
+        """How many steps the job takes, where that is known, and of what."""
+        self._n_steps, self._unit = n_steps, unit
 
     def __call__(self, event: StepRecord | Evaluation | str) -> None:
         """Show one event."""
@@ -75,4 +76,4 @@ class TrainingProgress:
         seconds = sum(s.seconds for s in self._recent) / len(self._recent)
         done = f"step {step.step + 1}" + (f"/{self._n_steps}" if self._n_steps else "")
         left = f", {format_seconds((self._n_steps - step.step - 1) * seconds)} left" if self._n_steps else ""
-        return f"{done}, loss {step.loss:.3f}, {step.tokens / seconds:,.0f}/s{left}"
+        return f"{done}, loss {step.loss:.3f}, {step.tokens / seconds:,.0f} {self._unit}/s{left}"

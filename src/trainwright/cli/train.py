@@ -35,7 +35,7 @@ def command(job: Path | None, verify: bool, as_json: bool, **options: Any) -> No
         folder = api.prepare(job, api.PrepareOptions(**options), progress)
         if verify:
             api.verify(folder, progress)
-        progress.expect(api.expected_steps(folder))
+        progress.expect(*api.expected_steps(folder))
         api.run(folder, progress)
     plan, run, page = api.report(folder)
     if as_json:

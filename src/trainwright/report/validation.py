@@ -23,9 +23,11 @@ def validation_text(found: Validation) -> RenderableType:
     """A row for each group, the largest first, and what was refused."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in (found.by, "rows", "MAPE", "median", "bias", "in 10%", "worst", "in 80%", "ranked", "regret"):
-        table.add_column(name, justify="left" if name == found.by else "right", no_wrap=True, overflow="ellipsis")
+        is_group = name == found.by
+        width = 24 if is_group else 6  # the groups' names give way, not the figures
+        table.add_column(name, justify="left" if is_group else "right", no_wrap=True, min_width=width, max_width=width)
     for name, one in sorted(found.groups.items(), key=lambda item: -item[1].n_rows):
-        table.add_row(escape(name[:38]), *figures(one))
+        table.add_row(escape(name), *figures(one))
     table.add_row("all rows", *figures(found.overall), style="bold")
     n_refused = sum(found.refused.values())
     reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(found.refused.items()))
