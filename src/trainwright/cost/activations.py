@@ -161,6 +161,8 @@ def backward_need_bytes(op: Op, keeper: Keeper) -> Number:
         logits = keeper.elements(op.rows) * op.n_classes / keeper.ways(op.split)
         rules = keeper.rules
         divided = rules.loss_bytes if rules.divided_loss_bytes is None else rules.divided_loss_bytes
+        if rules.divided_loss_bytes is not None and keeper.is_cast:
+            divided += keeper.compute_bytes  # the head's own logits stay beside their fp32 copy until the loss is there
         return logits * (np.where(np.asarray(keeper.strategy.tp) > 1, divided, rules.loss_bytes) - 4.0)
     return 0.0
 
