@@ -1,6 +1,6 @@
 """Tensors to a safetensors file and back: hashed while written, flushed to the disk, never unpickled.
 
-The format is 8 bytes of header length, a JSON header, then raw bytes (huggingface.co/docs/safetensors). Written here
+The format is 8 bytes of header length, a JSON header, then raw bytes (the safetensors documentation). Written here
 rather than by the library because the library first copies everything and gives no hash.
 """
 
