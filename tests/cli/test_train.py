@@ -58,6 +58,13 @@ def test_one_command_probes_plans_runs_and_reports(tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "tiny-2" / "run.json").exists()
     assert "predicted" in second.stdout
 
+    planned = json.loads((folder / "plan.json").read_text())["chosen"]
+    trainwright(tmp_path, "plan", "job.toml", "--output", "planned.json")
+    assert json.loads((tmp_path / "planned.json").read_text())["chosen"]["strategy"] == planned["strategy"]
+    priced = trainwright(tmp_path, "estimate", "job.toml", "--strategy", "dp=2,mb=4")
+    assert priced.returncode == 0, priced.stderr
+    assert "dp2 mb4" in priced.stdout
+
     again = trainwright(tmp_path, "train", "runs/tiny")
     assert again.returncode == 0, again.stderr
     assert "nothing left to do" in again.stderr

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainwright.api.planning import HERE
+
 if TYPE_CHECKING:
     from trainwright.cost.validate import Validation
+    from trainwright.hardware.cluster import Cluster
     from trainwright.plan.forecast import Forecast
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EstimateOptions:
-    """What the command line says, as text; None: the job's own, or the usual."""
+    """What the command line says, as text; None: the job's own, or the usual. ``on``: a cluster, or this machine."""
 
-    on: str
+    on: str = HERE
     strategy: str = ""
     stack: str = "trainwright"
     batch: int | None = None
@@ -29,8 +32,6 @@ class EstimateOptions:
 
 def estimate(subject: str, options: EstimateOptions, tell: Callable[[str], None]) -> Forecast:
     """What one strategy would take for a job file, a model's name or a Hugging Face folder."""
-    from trainwright.hardware.parse import parse_cluster
-    from trainwright.hardware.prices import read_prices
     from trainwright.jobs.strategy_text import parse_strategy
     from trainwright.plan.forecast import forecast
     from trainwright.plan.subject import Asked, read_subject
@@ -44,16 +45,27 @@ def estimate(subject: str, options: EstimateOptions, tell: Callable[[str], None]
         optimizer=options.optimizer,  # type: ignore[arg-type]  # click lets nothing else through
     )
     found = read_subject(subject, asked)
-    cluster = parse_cluster(options.on, read_prices(options.prices) if options.prices else ())
     for note in found.notes:
         tell(f"assumed: {note}")
+    strategy = parse_strategy(options.strategy) if options.strategy else found.strategy
+    cluster = _cluster(options, 1 if strategy is None else int(strategy.n_devices), tell)
     for note in cluster.notes:
         tell(f"note: {note}")
-    strategy = parse_strategy(options.strategy) if options.strategy else found.strategy
     if strategy is None:
         strategy = parse_strategy(f"dp={cluster.n_devices}")
         tell(f"assumed: dp={cluster.n_devices}, plain data parallel (--strategy)")
     return forecast(found, cluster, strategy, options.stack)
+
+
+def _cluster(options: EstimateOptions, n_devices: int, tell: Callable[[str], None]) -> Cluster:
+    """The cluster of ``--on``; of this machine, the way of cutting it into so many processes."""
+    from trainwright.api.training import machine
+    from trainwright.hardware.parse import parse_cluster
+    from trainwright.hardware.prices import read_prices
+
+    if options.on == HERE:
+        return machine(tell).division(n_devices)
+    return parse_cluster(options.on, read_prices(options.prices) if options.prices else ())
 
 
 def validate(paths: Sequence[Path], way: str = "shipped", by: str = "source") -> Validation:

@@ -43,7 +43,6 @@ class PlanOptions:
 def plan(subject: str, options: PlanOptions, tell: Callable[[str], None]) -> Answer:
     """The best way to train the subject: a job file, a model's name, a Hugging Face folder, or a plan.json to check."""
     from trainwright.plan.answer import Question, answer
-    from trainwright.plan.pins import parse_pins
     from trainwright.plan.subject import Asked, read_subject
     from trainwright.units import parse_count
 
@@ -63,7 +62,7 @@ def plan(subject: str, options: PlanOptions, tell: Callable[[str], None]) -> Ans
             clusters=_clusters(options, found.cluster, tell),
             stack=options.stack,
             aim=_aim(options, found.n_steps),
-            pins=parse_pins(text for pin in options.pins for text in pin.split(",") if text.strip()),
+            pins=_pins(options, found.cluster),
         )
     )
 
@@ -96,6 +95,16 @@ def _aim(options: PlanOptions, n_steps: float | None) -> Any:
         n_shown=options.top,
         tp_across_nodes=any("tp=" in pin for pin in options.pins),
     )
+
+
+def _pins(options: PlanOptions, planned: str | None) -> Any:
+    """The user's pins; for this machine, also what keeps the plan to what `trainwright train` carries out on it."""
+    from trainwright.plan.here import carried_out
+    from trainwright.plan.pins import parse_pins
+
+    pins = parse_pins(text for pin in options.pins for text in pin.split(",") if text.strip())
+    is_here = HERE in options.on or not (options.on or planned)
+    return carried_out(pins) if is_here and options.stack == USUAL_STACK else pins
 
 
 def _clusters(options: PlanOptions, planned: str | None, tell: Callable[[str], None]) -> Any:

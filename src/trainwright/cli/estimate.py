@@ -13,7 +13,7 @@ EXAMPLE = 'trainwright estimate llama-3-8b --on "8xH100-SXM" --strategy "dp=8,ze
 @click.command("estimate", epilog=f"Example: {EXAMPLE}")
 @click.argument("subject", metavar="MODEL|JOB")
 @click.option(
-    "--on", required=True, metavar="CLUSTER", help='"4xRTX-4090", "16 x 8xH100-SXM @ 400Gbit/s", a TOML file.'
+    "--on", default="here", metavar="CLUSTER", help='"16 x 8xH100-SXM", a TOML file, or "here" (the default).'
 )
 @click.option("--strategy", default="", metavar="TEXT", help='How a step is divided: "dp=8,tp=4,micro_batch=2".')
 @click.option("--stack", default="trainwright", help="The software that would run it: torchtitan, megatron-core, ...")

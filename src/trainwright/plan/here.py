@@ -46,6 +46,13 @@ def plan_here(job: Job, machine: MachineProfile, pins: Iterable[Pin] = (), known
     return replace(record, chosen=replace(record.chosen, resident_bytes=float(resident)))
 
 
+def carried_out(pins: Iterable[Pin]) -> tuple[Pin, ...]:
+    """The user's pins, and on every other axis what the runtime can do here."""
+    given = tuple(pins)
+    pinned = {pin.axis for pin in given}
+    return (*given, *(pin for text in CARRIED_OUT if (pin := parse_pin(text)).axis not in pinned))
+
+
 def n_steps(job: Job) -> float | None:
     """Optimizer steps of the whole job; None where it stops when it stops improving."""
     if job.stopping.steps is not None:
