@@ -102,6 +102,24 @@ class Transfer:
     synonyms: tuple[tuple[str, str], ...] = ()
 
 
+SyncMode = Literal["all_reduce", "server", "async_server", "local_sgd", "diloco"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncSettings:
+    """How replicas keep together. It changes what is learned, so it is the job's and not the planner's choice.
+
+    ``every``: steps between two meetings of local SGD or DiLoCo. ``outer_rate`` and ``outer_momentum``: DiLoCo's outer
+    Nesterov step. ``staleness``: how many steps a replica of the asynchronous server may be ahead of the slowest.
+    """
+
+    mode: SyncMode = "all_reduce"
+    every: int = 20
+    outer_rate: float = 0.7
+    outer_momentum: float = 0.9
+    staleness: int = 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelChoice:
     """Which model: exactly one of a preset name, a Hugging Face folder or config, a shape, or code to capture."""
@@ -150,6 +168,7 @@ class Job:
     images: ImageData | None = None
     augment: tuple[Augment, ...] = ()
     transfer: Transfer | None = None
+    sync: SyncSettings = SyncSettings()
 
     @property
     def workload(self) -> Workload:

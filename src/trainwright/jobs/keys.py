@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from trainwright.errors import InvalidInputError, nearest
 from trainwright.jobs.augment import Augment, parse_chain
-from trainwright.jobs.job import Balance, Objective, OptimizerName, ScheduleName
+from trainwright.jobs.job import Balance, Objective, OptimizerName, ScheduleName, SyncMode
 from trainwright.jobs.strategy import PRECISIONS
 from trainwright.units import parse_count
 
@@ -244,6 +244,15 @@ KEYS = (
     Key(table="schedule", name="name", read=choice(*get_args(ScheduleName)), meaning="default: cosine"),
     Key(table="schedule", name="warmup_share", read=real(0.0, 1.0), meaning="share of steps (default: 0.05)"),
     Key(table="schedule", name="final_share", read=real(0.0, 1.0), meaning="of the peak, at the end (default: 0.1)"),
+    Key(table="sync", name="mode", read=choice(*get_args(SyncMode)), meaning="default: all_reduce; docs/parallel.md"),
+    Key(
+        table="sync", name="every", read=integer(), meaning="steps between meetings of local_sgd, diloco (default: 20)"
+    ),
+    Key(table="sync", name="outer_rate", read=real(open_below=True), meaning="of diloco (default: 0.7)"),
+    Key(table="sync", name="outer_momentum", read=real(0.0, 0.9999), meaning="of diloco (default: 0.9)"),
+    Key(
+        table="sync", name="staleness", read=integer(0), meaning="steps ahead of the slowest: async_server (default: 2)"
+    ),
     Key(table="output", name="folder", read=one_path, meaning="where run folders go (default: runs)"),
     Key(table="output", name="evaluate_every", read=integer(), meaning="steps between held-out checks"),
     Key(table="output", name="checkpoint_every", read=integer(), meaning="steps between checkpoints"),

@@ -18,6 +18,7 @@ from trainwright.jobs.job import (
     OptimizerSettings,
     RateSchedule,
     Stopping,
+    SyncSettings,
     TextData,
     Transfer,
 )
@@ -198,6 +199,7 @@ def _build(values: dict[str, Any], base: Path) -> Job:
         stopping=Stopping(**section("training", "steps", "tokens", "patience", "epochs")),
         optimizer=OptimizerSettings(**section("optimizer", *OptimizerSettings.__dataclass_fields__)),
         schedule=RateSchedule(**section("schedule", *RateSchedule.__dataclass_fields__)),
+        sync=SyncSettings(**section("sync", *SyncSettings.__dataclass_fields__)),
         output=values.get("output.folder", Path("runs")),
         **{"objective": "classify" if images else "pretrain", **section("training", "objective")},
         **section("training", "precision", "seed"),

@@ -14,6 +14,7 @@ from trainwright.jobs.job import (
     OptimizerSettings,
     RateSchedule,
     Stopping,
+    SyncSettings,
     TextData,
     Transfer,
 )
@@ -53,6 +54,7 @@ def job_from_dict(plain: dict[str, Any]) -> Job:
                 Augment(name=step["name"], values=tuple(step["values"])) for step in plain.get("augment", ())
             ),
             "transfer": _transfer(plain.get("transfer")),
+            "sync": SyncSettings(**plain.get("sync", {})),
         }
     )
 

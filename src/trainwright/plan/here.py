@@ -37,6 +37,8 @@ def plan_here(job: Job, machine: MachineProfile, pins: Iterable[Pin] = (), known
     limits = [parse_pin(text) for text in CARRIED_OUT]
     if job.precision is not None:
         limits = [pin for pin in limits if pin.axis != "precision"] + [parse_pin(f"precision={job.precision}")]
+    if job.sync.mode != "all_reduce":
+        limits = [pin for pin in limits if pin.axis != "tp"] + [parse_pin("!tp")]
     if known is not None:
         limits = [pin for pin in limits if pin.axis != "recompute"] + [parse_pin("recompute=none")]
     spec, config = known or (spec_of_job(job), config_of_job(job))

@@ -62,6 +62,27 @@ def sum_gradients(parameters: Sequence[torch.nn.Parameter], group: Group) -> Non
         all_reduce(flat, group)
 
 
+def reduce_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
+    """Sum every gradient on process 0, in buckets; elsewhere gradients are gone."""
+    for bucket in _buckets(parameters):
+        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in bucket])
+        with WIRE.running(flat.nbytes):
+            dist.reduce(flat, 0)
+        for parameter, view in zip(bucket, flat.split([p.numel() for p in bucket]), strict=True):
+            parameter.grad = view.view_as(parameter) if dist.get_rank() == 0 else None
+
+
+@torch.no_grad()
+def broadcast_together(parameters: Sequence[torch.nn.Parameter]) -> None:
+    """Everybody takes the values of process 0, in buckets."""
+    for bucket in _buckets(parameters):
+        flat = torch.cat([p.reshape(-1) for p in bucket])
+        with WIRE.running(flat.nbytes):
+            dist.broadcast(flat, 0)
+        for parameter, view in zip(bucket, flat.split([p.numel() for p in bucket]), strict=True):
+            parameter.copy_(view.view_as(parameter))
+
+
 def _buckets(parameters: Sequence[torch.nn.Parameter]) -> Iterator[list[torch.nn.Parameter]]:
     """Consecutive parameters of one dtype, up to BUCKET_BYTES together; one larger than that is alone."""
     bucket: list[torch.nn.Parameter] = []

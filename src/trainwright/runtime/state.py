@@ -1,9 +1,13 @@
 """What a checkpoint holds: weights, optimizer states and random state, each as a piece of a whole tensor.
 
-Names: ``weights/PARAMETER``, ``optimizer/KEY/PARAMETER`` and ``random/RANK``.
+Names: ``weights/PARAMETER``, ``optimizer/KEY/PARAMETER`` and ``random/RANK``; where replicas step apart also
+``optimizer.REPLICA/KEY/PARAMETER`` and ``outer/PARAMETER``.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -16,21 +20,44 @@ from trainwright.runtime.shard import Sharded
 from trainwright.runtime.share import Share, whole
 
 
-def state_pieces(sharded: Sharded, optimizer: Optimizer, place: Place) -> dict[str, Piece]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apart:
+    """What replicas that do not step together hold besides.
+
+    ``replica``: which one's optimizer states these are; 0 also where all have the same. ``outer``: more tensors by
+    name, alike everywhere.
+    """
+
+    replica: int = 0
+    outer: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """What names of this replica's optimizer states begin with."""
+        return f"optimizer.{self.replica}" if self.replica else "optimizer"
+
+
+def state_pieces(sharded: Sharded, optimizer: Optimizer, place: Place, apart: Apart) -> dict[str, Piece]:
     """Everything this process holds; pieces without elements (more processes than rows) are left out."""
     pieces = _weights(sharded)
     for name, parameter in sharded.local.items():
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
                 owned = sharded.owns(name) if value.shape == parameter.shape else _holds_start(sharded, name)
-                pieces[f"optimizer/{key}/{name}"] = _like(parameter, value, sharded.shares.get(name), owned)
+                owned = owned or apart.replica > 0
+                pieces[f"{apart.kind}/{key}/{name}"] = _like(parameter, value, sharded.shares.get(name), owned)
+    for name, value in apart.outer.items():
+        pieces[f"outer/{name}"] = Piece(value, whole(tuple(value.shape)), place.leads)
     random = torch.get_rng_state()
     pieces[f"random/{place.rank}"] = Piece(random, whole(tuple(random.shape)))
     return {name: piece for name, piece in pieces.items() if piece.share.spans}
 
 
-def restore(checkpoint: Checkpoint, sharded: Sharded, optimizer: Optimizer, place: Place) -> bool:
-    """Fill model, optimizer and random state; False when the random state was saved on another mesh."""
+def restore(checkpoint: Checkpoint, sharded: Sharded, optimizer: Optimizer, place: Place, apart: Apart) -> bool:
+    """Fill model, optimizer and random state; False when the random state was saved on another mesh.
+
+    A replica that had no states of its own begins with those of the first.
+    """
     pieces = _weights(sharded)
     wanted = {name for name in checkpoint.tensors if name.startswith("weights/")}
     unknown = sorted(wanted - pieces.keys())
@@ -39,9 +66,13 @@ def restore(checkpoint: Checkpoint, sharded: Sharded, optimizer: Optimizer, plac
             f"{checkpoint.folder} is of another model: it has {unknown[0][8:]}, which is not in this one",
             hint="run with the plan that made it, or choose another folder",
         )
+    own = apart.kind if any(name.startswith(f"{apart.kind}/") for name in checkpoint.tensors) else "optimizer"
+    for name, value in apart.outer.items():
+        if f"outer/{name}" in checkpoint.tensors:
+            pieces[f"outer/{name}"] = Piece(value, whole(tuple(value.shape)))
     for full_name in checkpoint.tensors:
         kind, _, rest = full_name.partition("/")
-        if kind == "optimizer":
+        if kind == own:
             key, _, name = rest.partition("/")
             if name not in sharded.local:
                 continue  # of another pipeline stage

@@ -35,12 +35,15 @@ def train(session: Session) -> None:
             _measured_step(session)
         else:
             session.keep(one_step(session), counts=session.step >= first + WARMUP_STEPS)
+        if not session.meet():
+            continue
         if session.evaluation_due:
             session.keep_evaluation(evaluate(session))
         if session.asked_to_stop:
             _save_and_stop(session)
         if session.checkpoint_due or session.is_over:
             session.save()
+        session.met_step = session.step
 
 
 def one_step(session: Session) -> StepRecord:
@@ -55,16 +58,14 @@ def one_step(session: Session) -> StepRecord:
     size = session.micro_batch
     micros = list(zip(inputs.split(size), targets.split(size), strict=True))
     clock.mark("data")
-    loss = sharded.gradients(micros, 1.0 / session.tokens_per_step, session.precision, clock.mark)
+    scale = session.sync.scale / session.tokens_per_step
+    loss = sharded.gradients(micros, scale, session.precision, clock.mark)
     session.beat("waiting for the others to join gradients")
-    sharded.join_gradients()
+    loss_value, norm = session.join(loss)
     clock.mark("communication")
-    loss_value, norm = session.agree(loss)
     _check_finite(session, loss_value, norm)
-    clip(sharded.parameters, norm, settings.clip_norm)
-    session.optimizer.step()
-    session.optimizer.zero_grad(set_to_none=True)
-    sharded.after_update()
+    clip(session.sync.moving, norm, settings.clip_norm)
+    session.update()
     clock.mark("optimizer")
     return StepRecord(
         step=session.step,

@@ -20,12 +20,15 @@ from trainwright.runtime.checkpoint import Checkpoint, newest_checkpoint, save_c
 from trainwright.runtime.place import Place
 from trainwright.runtime.precision import Precision
 from trainwright.runtime.shard import Sharded
-from trainwright.runtime.state import restore, state_pieces
+from trainwright.runtime.state import Apart, restore, state_pieces
+from trainwright.runtime.sync import Sync
 from trainwright.train.rates import rate_at
 from trainwright.train.task import Rows, Task
 
 Stop = Literal["", "interrupt", "preempt"]
 _STOPS: tuple[Stop, ...] = ("interrupt", "preempt")
+N_FLAGS = len(_STOPS)
+"""How many things the processes agree on in a step besides loss and norm."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,12 +40,14 @@ class Session:
     place: Place
     sharded: Sharded
     optimizer: Optimizer
+    sync: Sync
     task: Task
     precision: Precision
     n_steps: int | None
     tell: Callable[..., None]
     micro_batch: int = 1
     step: int = 0
+    met_step: int = 0
     stop_asked_here: Stop = ""
     agreed_stop: Stop = ""
     saved_step: int | None = None
@@ -82,12 +87,16 @@ class Session:
         if not self.task.has_held_out:
             return False
         every = self.job.evaluate_every or max((self.n_steps or 1000) // 10, 1)
-        return self.step % every == 0 or self.step == self.n_steps
+        return self._came_past(every) or self.step == self.n_steps
 
     @property
     def checkpoint_due(self) -> bool:
         """Whether to save now."""
-        return self.step % (self.job.checkpoint_every or max((self.n_steps or 1000) // 5, 1)) == 0
+        return self._came_past(self.job.checkpoint_every or max((self.n_steps or 1000) // 5, 1))
+
+    def _came_past(self, every: int) -> bool:
+        """Whether a multiple of ``every`` was reached since the replicas last held the same weights."""
+        return self.step // every > self.met_step // every
 
     def batch(self, step: int) -> Rows:
         """This replica's rows of the step's global batch: inputs and targets."""
@@ -108,12 +117,19 @@ class Session:
         self.notes.append(text)
         self.tell("event", text)
 
-    def agree(self, loss: Tensor) -> tuple[float, float]:
-        """(loss, gradient norm) of the whole global batch; also makes all processes stop at the same step."""
-        flags = [float(self.stop_asked_here == stop) for stop in _STOPS]
-        total, norm, asked = self.sharded.agree(loss, flags)
-        self.agreed_stop = next((stop for stop, n in zip(_STOPS, asked, strict=True) if n), "")
-        return total, norm
+    def join(self, loss: Tensor) -> tuple[float, float]:
+        """(loss, gradient norm) that the next update stands on: the whole global batch's, or this replica's."""
+        return self.sync.join(loss, [float(self.stop_asked_here == stop) for stop in _STOPS], self.step + 1)
+
+    def update(self) -> None:
+        """Move the weights; all processes learn at the same step whether to stop."""
+        self.sync.update(self.rate, self.step + 1)
+        self.agreed_stop = next((stop for stop, n in zip(_STOPS, self.sync.asked, strict=True) if n), "")
+
+    def meet(self) -> bool:
+        """Whether all replicas hold the same weights now, so that they can be checked and saved."""
+        wanted = self.evaluation_due or self.checkpoint_due or self.is_over or bool(self.asked_to_stop)
+        return self.sync.meet(self.step, wanted=wanted)
 
     @property
     def asked_to_stop(self) -> Stop:
@@ -146,7 +162,7 @@ class Session:
         save_checkpoint(
             self.folder / "checkpoints",
             self.step,
-            state_pieces(sharded, self.optimizer, self.place),
+            state_pieces(sharded, self.optimizer, self.place, self._apart),
             self._state(),
             self.place,
             self.job.keep_checkpoints,
@@ -159,9 +175,14 @@ class Session:
         if checkpoint is None:
             return
         self._take_up(checkpoint.state, checkpoint)
-        if not restore(checkpoint, self.sharded, self.optimizer, self.place):
+        if not restore(checkpoint, self.sharded, self.optimizer, self.place, self._apart):
             self.note(f"resumed on another mesh: random numbers of process {self.place.rank} begin anew")
-        self.step = self.saved_step = self.resumed_from = checkpoint.step
+        self.step = self.met_step = self.saved_step = self.resumed_from = checkpoint.step
+
+    @property
+    def _apart(self) -> Apart:
+        replica = self.sharded.mesh.dp_index if self.sync.own_states else 0
+        return Apart(replica=replica, outer=self.sync.outer)
 
     def _state(self) -> dict[str, Any]:
         return {

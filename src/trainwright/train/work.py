@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.optim import Optimizer
 
 from trainwright.errors import InvalidInputError, TrainwrightError
 from trainwright.jobs.job import Job
@@ -29,12 +30,14 @@ from trainwright.runtime.mesh import make_mesh
 from trainwright.runtime.model import build_model
 from trainwright.runtime.place import Place, join_local, leave, use_threads
 from trainwright.runtime.precision import precision
-from trainwright.runtime.shard import shard_model
+from trainwright.runtime.server import AsyncServer, served
+from trainwright.runtime.shard import Sharded, shard_model
+from trainwright.runtime.sync import EveryStep, LocalSteps, Server, Sync, refuse_divided
 from trainwright.train.finish import finish_run
 from trainwright.train.loop import train
 from trainwright.train.measure import median_parts, resident_bytes
 from trainwright.train.optimizer import make_optimizer
-from trainwright.train.session import Session
+from trainwright.train.session import N_FLAGS, Session
 from trainwright.train.tasks import open_task
 from trainwright.train.transfer import freeze_for, rate_share
 
@@ -55,9 +58,11 @@ def run_process(folder: Path, place: Place, tell: Callable[..., None]) -> RunRec
     try:
         session = open_session(folder, read_plan(folder), place, tell)
         session.resume()
+        session.sync.begin()
         _forget_steps_after(session)
         with _stop_signals(session):
             train(session)
+        _end_sync(session)
         return _conclude_together(session, "finished")
     except TrainwrightError as error:
         if session is not None:
@@ -79,6 +84,9 @@ def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..
     if job.transfer is None or job.transfer.unfreeze_every is None:
         freeze_for(model, job.transfer)
     sharded = shard_model(model, strategy, mesh)
+    refuse_divided(job.sync, sharded)
+    if job.sync.mode == "async_server":
+        sharded = served(sharded)
     optimizer = make_optimizer(sharded.parameters, job.optimizer, share)
     freeze_for(model, job.transfer)
     session = Session(
@@ -87,6 +95,7 @@ def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..
         place=place,
         sharded=sharded,
         optimizer=optimizer,
+        sync=sync_of(job, sharded, optimizer),
         task=task,
         precision=precision(strategy.precision, plan.device_type),
         n_steps=n_steps_of(job),
@@ -97,6 +106,22 @@ def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..
         for note in notes:
             session.note(note)
     return session
+
+
+def sync_of(job: Job, sharded: Sharded, optimizer: Optimizer) -> Sync:
+    """How the job wants its replicas kept together."""
+    if job.sync.mode == "async_server":
+        return AsyncServer(sharded, optimizer, job.sync.staleness, N_FLAGS)
+    if job.sync.mode in ("local_sgd", "diloco"):
+        return LocalSteps(sharded, optimizer, job.sync, n_steps_of(job))
+    if job.sync.mode == "server" and sharded.mesh.dp > 1:
+        return Server(sharded, optimizer)
+    return EveryStep(sharded, optimizer)
+
+
+def _end_sync(session: Session) -> None:
+    if told := session.sync.end():
+        session.note(told)
 
 
 def strategy_of(plan: PlanRecord) -> Strategy:
