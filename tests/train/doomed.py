@@ -35,6 +35,21 @@ def model() -> nn.Module:
     return llama
 
 
+POISON = 127
+"""A token (the character DEL) that no text of the tests has, but those that are to fail."""
+
+
+def allergic() -> nn.Module:
+    """A tiny Llama whose logits are Inf wherever the input has POISON."""
+    llama = build_model(LLAMA, 0)
+
+    def swell(_module: nn.Module, _args: Any, given: dict[str, Any], output: Any) -> None:
+        output.logits = output.logits / (given["input_ids"] != POISON)[..., None]
+
+    llama.register_forward_hook(swell, with_kwargs=True)
+    return llama
+
+
 def happen(kind: str) -> None:
     if kind == "kill":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -102,6 +102,7 @@ class Transfer:
     synonyms: tuple[tuple[str, str], ...] = ()
 
 
+OnNan = Literal["stop", "skip"]
 SyncMode = Literal["all_reduce", "server", "async_server", "local_sgd", "diloco"]
 
 
@@ -148,7 +149,11 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One training job. ``precision`` None lets the planner choose. With ``images``, ``data`` is not read."""
+    """One training job. ``precision`` None lets the planner choose. With ``images``, ``data`` is not read.
+
+    ``on_nan``: what a NaN or Inf in loss or gradients does. ``keep_best``: the checkpoint with the lowest held-out loss
+    stays beside the newest, and is the one that is exported.
+    """
 
     name: str
     model: ModelChoice
@@ -165,6 +170,8 @@ class Job:
     evaluate_every: int | None = None
     checkpoint_every: int | None = None
     keep_checkpoints: int = 2
+    keep_best: bool = False
+    on_nan: OnNan = "stop"
     images: ImageData | None = None
     augment: tuple[Augment, ...] = ()
     transfer: Transfer | None = None

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from trainwright.errors import InvalidInputError, nearest
 from trainwright.jobs.augment import Augment, parse_chain
-from trainwright.jobs.job import Balance, Objective, OptimizerName, ScheduleName, SyncMode
+from trainwright.jobs.job import Balance, Objective, OnNan, OptimizerName, ScheduleName, SyncMode
 from trainwright.jobs.strategy import PRECISIONS
 from trainwright.units import parse_count
 
@@ -233,6 +233,12 @@ KEYS = (
     ),
     Key(table="training", name="patience", read=integer(), meaning="stop after so many checks without improvement"),
     Key(table="training", name="precision", read=choice(*PRECISIONS), meaning="default: the planner chooses"),
+    Key(
+        table="training",
+        name="on_nan",
+        read=choice(*get_args(OnNan)),
+        meaning="NaN or Inf: stop, or skip the batch (default: stop)",
+    ),
     Key(table="training", name="seed", read=integer(0), meaning="default: 0"),
     Key(table="optimizer", name="name", read=choice(*get_args(OptimizerName)), meaning="default: adamw"),
     Key(table="optimizer", name="learning_rate", read=real(open_below=True), meaning="the peak (default: 0.001)"),
@@ -257,4 +263,10 @@ KEYS = (
     Key(table="output", name="evaluate_every", read=integer(), meaning="steps between held-out checks"),
     Key(table="output", name="checkpoint_every", read=integer(), meaning="steps between checkpoints"),
     Key(table="output", name="keep_checkpoints", read=integer(), meaning="how many stay (default: 2)"),
+    Key(
+        table="output",
+        name="keep_best",
+        read=boolean,
+        meaning="keep and export the one with the lowest held-out loss (default: false)",
+    ),
 )

@@ -31,6 +31,7 @@ class RunRecord:
     backward, optimizer, communication, data, other), adding up to the median ``step_s`` nearly. ``peak_bytes``: most
     bytes live in torch's allocator during one step on the fullest rank; ``resident_bytes``: most resident memory of a
     process, by rank. ``measured_steps``: how many steps the medians stand on (the first ones are left out).
+    ``skipped_steps``: those whose batch was left out because of a NaN or Inf.
     """
 
     status: str
@@ -50,6 +51,7 @@ class RunRecord:
     sample: str = ""
     n_parameters: int = 0
     resumed_from: int | None = None
+    skipped_steps: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
     finished: str = ""
@@ -69,6 +71,6 @@ def read_run(folder: Path) -> RunRecord:
     path = folder / FILE_NAME
     fields = read_record(path, "run", SCHEMA_VERSION)
     evaluations = tuple(from_fields(path, Evaluation, e) for e in fields.pop("evaluations", ()))
-    tuples = {key: tuple(fields.pop(key, ())) for key in ("resident_bytes", "notes")}
+    tuples = {key: tuple(fields.pop(key, ())) for key in ("resident_bytes", "skipped_steps", "notes")}
     run: RunRecord = from_fields(path, RunRecord, {**fields, **tuples, "evaluations": evaluations})
     return run

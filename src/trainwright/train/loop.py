@@ -13,11 +13,12 @@ import math
 import torch
 from torch import Tensor
 
-from trainwright.errors import InterruptedRunError, NumericsError, PreemptedError
+from trainwright.errors import InterruptedRunError, PreemptedError
 from trainwright.records.run import Evaluation
 from trainwright.records.step import StepRecord
 from trainwright.runtime.model import set_training
 from trainwright.train.measure import Clock, peak_bytes_of
+from trainwright.train.numerics import are_sound, leave_out
 from trainwright.train.optimizer import clip
 from trainwright.train.session import Session
 from trainwright.train.transfer import thaw
@@ -46,8 +47,8 @@ def train(session: Session) -> None:
         session.met_step = session.step
 
 
-def one_step(session: Session) -> StepRecord:
-    """One optimizer step over this process's part of the global batch."""
+def one_step(session: Session) -> StepRecord | None:
+    """One optimizer step over this process's part of the global batch; None when a NaN made it be left out."""
     clock = Clock()
     sharded, settings = session.sharded, session.job.optimizer
     rate = session.rate
@@ -63,10 +64,15 @@ def one_step(session: Session) -> StepRecord:
     session.beat("waiting for the others to join gradients")
     loss_value, norm = session.join(loss)
     clock.mark("communication")
-    _check_finite(session, loss_value, norm)
-    clip(session.sync.moving, norm, settings.clip_norm)
+    sound = are_sound(loss_value, norm)
+    if sound:
+        clip(session.sync.moving, norm, settings.clip_norm)
+    else:
+        leave_out(session, loss_value, norm)
     session.update()
     clock.mark("optimizer")
+    if not sound:
+        return None
     return StepRecord(
         step=session.step,
         loss=loss_value,
@@ -97,24 +103,13 @@ def evaluate(session: Session) -> Evaluation:
 
 def _measured_step(session: Session) -> None:
     """A step under the memory profiler, which slows it down: its time does not count."""
-    records: list[StepRecord] = []
+    records: list[StepRecord | None] = []
     alive = [*session.sharded.local.values(), *session.sharded.model.buffers()]
     if session.sharded.strategy.zero_stage < 2:
         alive += session.sharded.model.parameters()
     alive += [v for state in session.optimizer.state.values() for v in state.values() if isinstance(v, Tensor)]
     session.peak_bytes = peak_bytes_of(lambda: records.append(one_step(session)), alive)
     session.keep(records[0], counts=False)
-
-
-def _check_finite(session: Session, loss: float, norm: float) -> None:
-    if math.isfinite(loss) and math.isfinite(norm):
-        return
-    what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient norm is {norm}"
-    seen = ", ".join(session.task.sources(session.step)[:3])
-    raise NumericsError(
-        f"{what} at step {session.step}, on {session.job.global_batch} sequences from {seen}",
-        hint="lower optimizer.learning_rate, or use precision fp32; the last checkpoint is as it was",
-    )
 
 
 def _save_and_stop(session: Session) -> None:

@@ -56,6 +56,7 @@ class Session:
     measured: list[StepRecord] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
     losses: dict[str, float] = field(default_factory=dict)
+    skipped: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     begun_at: float = field(default_factory=time.perf_counter)
     earlier_seconds: float = 0.0
@@ -132,13 +133,20 @@ class Session:
         return self.sync.meet(self.step, wanted=wanted)
 
     @property
+    def steps_together(self) -> bool:
+        """Whether all processes take the same steps and know the same loss, or each replica its own."""
+        return self.sync.scale == 1.0
+
+    @property
     def asked_to_stop(self) -> Stop:
         """Whether, and by what, the run was asked to stop; several processes only know once they agreed in a step."""
         return self.agreed_stop if self.place.n_processes > 1 else self.stop_asked_here
 
-    def keep(self, record: StepRecord, *, counts: bool) -> None:
-        """A step is done: count it, write it down, show it."""
+    def keep(self, record: StepRecord | None, *, counts: bool) -> None:
+        """A step is done: count it, write it down, show it; one that was left out (None) only counts."""
         self.step += 1
+        if record is None:
+            return
         self.losses.setdefault("first", record.loss)
         self.losses["last"] = record.loss
         if counts:
@@ -190,6 +198,7 @@ class Session:
             **self.task.identity,
             "seconds": self.seconds,
             "losses": self.losses,
+            "skipped": self.skipped,
             "evaluations": [[e.step, e.loss, e.accuracy] for e in self.evaluations],
         }
 
@@ -202,6 +211,7 @@ class Session:
                 )
         self.earlier_seconds = state["seconds"]
         self.losses = dict(state["losses"])
+        self.skipped = list(state.get("skipped", ()))
         self.evaluations = [
             Evaluation(step=step, loss=loss, perplexity=math.exp(min(loss, 700.0)), accuracy=accuracy)
             for step, loss, accuracy in state["evaluations"]

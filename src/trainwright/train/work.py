@@ -211,6 +211,7 @@ def _conclude(session: Session, status: str) -> RunRecord | None:
         last_loss=session.losses.get("last"),
         evaluations=tuple(session.evaluations),
         resumed_from=session.resumed_from,
+        skipped_steps=tuple(session.skipped),
         notes=tuple(session.notes),
         environment=_environment(session.place),
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
