@@ -112,6 +112,11 @@ def total_s(parts: Ingredients, scales: Scales = AS_IS) -> Array:
     return total
 
 
+def micro_batch_s(parts: Ingredients, scales: Scales = AS_IS) -> Array:
+    """Seconds of one micro-batch on each stage, both ways: what a division of the blocks has to balance."""
+    return np.asarray(_micro_batch(parts, scales).total)
+
+
 def _micro_batch(parts: Ingredients, scales: Scales) -> _MicroBatch:
     """What one micro-batch takes on each stage, with what overlaps inside it."""
     attention = parts.attention_forward * scales.attention, parts.attention_backward * scales.attention

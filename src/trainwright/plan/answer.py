@@ -18,6 +18,7 @@ from trainwright.plan.groups import Mixed, split_over_groups
 from trainwright.plan.legal import refusals_of
 from trainwright.plan.pins import Pin
 from trainwright.plan.price import price
+from trainwright.plan.relay import Relay, pipeline_over_groups
 from trainwright.plan.remedy import Remedy, remedies
 from trainwright.plan.search import SearchResult, search
 from trainwright.plan.subject import Subject
@@ -50,18 +51,36 @@ class Answer:
     """A question with its best choice, why, and what else there is.
 
     ``mixed``: on a cluster of unlike groups, what each would do with its share of the batch; ``result`` then holds
-    the even splits, which the slowest group paces.
+    the even splits, which the slowest group paces. ``relay``: there, one pipeline through all groups.
     """
 
     question: Question
     result: SearchResult
     explanation: Explanation
     mixed: Mixed | None = None
+    relay: Relay | None = None
 
     @property
     def best(self) -> Choice:
         """The winner."""
         return self.result.ranking[0]
+
+    @property
+    def unlike(self) -> tuple[str, ...]:
+        """On a cluster of unlike groups: what each does by shares and by stages, and which way is the fastest."""
+        ways = {"the even split": self.best.step_s}
+        told: tuple[str, ...] = ()
+        if self.mixed is not None:
+            ways["uneven shares"] = self.mixed.step_s
+            ways |= {f"{name} alone": seconds for name, seconds in self.mixed.alone_s.items()}
+            told += self.mixed.sentences
+        if self.relay is not None:
+            ways["the pipeline through all groups"] = self.relay.step_s
+            told += self.relay.sentences
+        if not told:
+            return ()
+        first = min(ways, key=lambda way: ways[way])
+        return (*told, f"fastest of these: {first}, {format_seconds(ways[first])} a step")
 
 
 def answer(question: Question) -> Answer:
@@ -84,14 +103,16 @@ def answer(question: Question) -> Answer:
         raise nothing_fits(question, result)
     facts = question.facts(result.best.cluster)
     explanation = explain(result, question.task, facts)
-    return Answer(question=question, result=result, explanation=explanation, mixed=_mixed(question))
+    mixed, relay = _unlike(question)
+    return Answer(question=question, result=result, explanation=explanation, mixed=mixed, relay=relay)
 
 
-def _mixed(question: Question) -> Mixed | None:
-    """Uneven shares, where the only cluster asked about has unlike groups."""
+def _unlike(question: Question) -> tuple[Mixed | None, Relay | None]:
+    """Uneven shares and uneven stages, where the only cluster asked about has unlike groups."""
     if len(question.clusters) != 1 or not question.clusters[0].is_heterogeneous:
-        return None
-    return split_over_groups(question.task, question.clusters[0], question.aim, question.pins)
+        return None, None
+    asked = question.task, question.clusters[0], question.aim, question.pins
+    return split_over_groups(*asked), pipeline_over_groups(*asked)
 
 
 def check(question: Question, strategy: Strategy) -> Answer:

@@ -9,6 +9,7 @@ from typing import Any
 from trainwright.plan.answer import Answer
 from trainwright.plan.choice import Choice, describe
 from trainwright.plan.groups import Mixed
+from trainwright.plan.relay import Relay
 
 
 def plan_json(answer: Answer) -> dict[str, Any]:
@@ -28,6 +29,7 @@ def plan_json(answer: Answer) -> dict[str, Any]:
         "ties": explanation.ties,
         "directions": [asdict(direction) for direction in explanation.directions],
         "mixed": None if answer.mixed is None else mixed_json(answer.mixed, result.aim.n_steps),
+        "relay": None if answer.relay is None else relay_json(answer.relay),
         "n_costed": result.n_costed,
         "n_timed": result.n_timed,
         "search_s": result.seconds,
@@ -45,6 +47,22 @@ def mixed_json(mixed: Mixed, n_steps: float | None) -> dict[str, Any]:
         "alone_s": {name: s if math.isfinite(s) else None for name, s in mixed.alone_s.items()},
         "parts": [{"samples": part.samples, **choice_json(part.choice, n_steps)} for part in mixed.parts],
     }
+
+
+def relay_json(relay: Relay) -> dict[str, Any]:
+    """One pipeline through unlike groups."""
+    sections = [
+        {
+            "device": section.group.device.name,
+            "n_devices": section.group.n_devices,
+            "first_stage": section.first,
+            "strategy": asdict(section.strategy),
+            "stage_s": relay.cost.stage_s[section.first : section.last].tolist(),
+            "stage_bytes": relay.cost.stage_bytes[section.first : section.last].tolist(),
+        }
+        for section in relay.sections
+    ]
+    return {"step_s": relay.step_s, "sections": sections}
 
 
 def choice_json(choice: Choice, n_steps: float | None) -> dict[str, Any]:

@@ -19,9 +19,9 @@ def plan_text(answer: Answer) -> RenderableType:
     """Everything, for rich to print."""
     parts: list[RenderableType] = [headline(answer), "", ranking_table(answer), ""]
     parts += [f"[dim]why[/dim]     {escape(sentence)}" for sentence in why(answer)]
-    if answer.mixed is not None:
-        parts += ["", "[dim]each group on its own share of the batch[/dim]"]
-        parts += [f"  {escape(sentence)}" for sentence in answer.mixed.sentences]
+    if answer.unlike:
+        parts += ["", "[dim]what each group would do, on its own share of the batch and in one pipeline[/dim]"]
+        parts += [f"  {escape(sentence)}" for sentence in answer.unlike]
     front = answer.result.front
     if len(front) > 1:
         parts += ["", f"[dim]Pareto front of time, money and memory, {len(front)} plans[/dim]", front_table(answer)]
