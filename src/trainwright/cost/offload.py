@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from trainwright.cost.memory import step_memory
+from trainwright.cost.memory_rules import memory_rules
 from trainwright.cost.stack import Stack
 from trainwright.cost.table import Array, Table
 from trainwright.hardware.catalogue import find_link
 from trainwright.hardware.cluster import NodeGroup
+from trainwright.jobs.job import Workload
+from trainwright.jobs.strategy import Strategy
+from trainwright.models.spec import ModelSpec
+from trainwright.units import Number
 
 HOST_LINK_BYTES_PER_S = 25e9
 """Where the catalogue names no host link: PCIe 4.0 x16 as a copy from pinned memory reaches it."""
@@ -26,7 +34,7 @@ def offload_s(parameters: Any, table: Table, group: NodeGroup, stack: Stack) -> 
 
     Optimizer states: gradients go down, the CPUs update, parameters come up: params (gradient + 2) / link +
     params / (host rate / devices of the node). Parameters: each micro-batch fetches them for forward and for backward.
-    Ignores what a copy can hide behind compute (ZeRO-Offload's delayed update) and the host's memory size.
+    Ignores what a copy can hide behind compute (ZeRO-Offload's delayed update).
     """
     if table.strategy.offload == "none":
         return np.zeros(table.n)
@@ -43,3 +51,29 @@ def offload_s(parameters: Any, table: Table, group: NodeGroup, stack: Stack) -> 
         fetched = 2.0 * table.n_micro * held * low / rate
     waits: Array = np.max(copied + updated + fetched, axis=0)
     return waits
+
+
+def host_bytes(model: ModelSpec, workload: Workload, strategy: Strategy, stack: Stack) -> Number:
+    """Bytes of the host's memory that one device of the fullest stage takes for what is offloaded."""
+    if strategy.offload == "none":
+        return 0.0
+    rules = memory_rules(stack.name)
+    _, whole = step_memory(model, workload, replace(strategy, offload="none"), rules)
+    _, left = step_memory(model, workload, strategy, rules)
+    gone = [_states(one) - _states(other) for one, other in zip(whole, left, strict=True)]
+    most: Number = np.max(np.stack(gone), axis=0)
+    return most
+
+
+def _states(stage: Mapping[str, Number]) -> Number:
+    return stage["parameters"] + stage["optimizer"]
+
+
+def host_room(strategy: Strategy, host_bytes: Number, groups: tuple[NodeGroup, ...]) -> Number:
+    """Bytes left on the fullest host; infinite where nobody said how much memory the hosts have."""
+    room: Number = np.inf
+    for group in groups:
+        if group.host_memory_bytes is not None:
+            devices = np.minimum(group.devices_per_node, strategy.n_devices)
+            room = np.minimum(room, group.host_memory_bytes - host_bytes * devices)
+    return room

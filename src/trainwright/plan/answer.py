@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from trainwright.cost.offload import host_bytes, host_room
 from trainwright.cost.stack import stack
 from trainwright.errors import DoesNotFitError, InvalidInputError
 from trainwright.hardware.cluster import Cluster
@@ -128,11 +129,24 @@ def check(question: Question, strategy: Strategy) -> Answer:
     if choice.occupied_bytes > room:
         text = too_large_text(choice, question.task, facts, room)
         raise DoesNotFitError(f"{describe(strategy)} does not fit: {text}", hint="edit the plan, or search again")
+    _check_host(question, choice)
     result = SearchResult(
         aim=question.aim, ranking=(choice,), front=(choice,), nearest=(), n_costed=1, n_timed=1, seconds=0.0
     )
     explanation = explain_choice(choice, question.task, facts, question.aim.headroom_share)
     return Answer(question=question, result=result, explanation=explanation)
+
+
+def _check_host(question: Question, choice: Choice) -> None:
+    """DoesNotFitError when what is offloaded is more than a node's memory."""
+    task = question.task
+    needed = host_bytes(task.model, task.workload, choice.strategy, task.stack)
+    left = float(host_room(choice.strategy, needed, choice.cluster.groups))
+    if left < 0.0:
+        raise DoesNotFitError(
+            f"{describe(choice.strategy)} offloads {format_bytes(-left)} more to a node than its memory holds",
+            hint="offload less, or shard states over more devices",
+        )
 
 
 def nothing_fits(question: Question, result: SearchResult) -> DoesNotFitError:
@@ -145,6 +159,7 @@ def nothing_fits(question: Question, result: SearchResult) -> DoesNotFitError:
             + "\n  ".join(offers),
             hint="raise the limit to one of these, or allow more or other devices (--on any)",
         )
+    _check_host(question, nearest)
     free = nearest.capacity_bytes * (1.0 - result.aim.headroom_share)
     over = format_bytes(nearest.occupied_bytes - free)
     found = remedies(question.task, nearest.cluster, result.aim)

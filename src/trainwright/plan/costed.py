@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from trainwright.cost.memory import peak_bytes
 from trainwright.cost.memory_rules import memory_rules, occupied_bytes
+from trainwright.cost.offload import host_bytes, host_room
 from trainwright.cost.stack import Stack
 from trainwright.cost.stages import PriceBook
 from trainwright.cost.step import step_seconds
@@ -81,11 +82,11 @@ def cost_families(task: Task, cluster: Cluster, families: tuple[Family, ...], ro
     columns = _Columns(step_s=[], peak_bytes=[], dollars=[], shapes=[])
     pricing = _Pricing(task=task, cluster=cluster, book=PriceBook())
     for family in families:
-        peak = occupied(task, family.table)
+        peak, hosted = occupied(task, family.table), _host_has_room(task, cluster, family.table)
         rate, shape = _rates(cluster, np.asarray(family.table.n_devices)), _shapes(family.table)
         for placement in family.placements:
             here = peak[placement.rows]
-            fits = np.flatnonzero(here <= room_bytes)
+            fits = np.flatnonzero((here <= room_bytes) & np.broadcast_to(hosted, peak.shape)[placement.rows])
             step_s = np.full(len(here), np.inf)
             step_s[fits] = _seconds(pricing, family.table, placement, fits)
             columns.step_s.append(step_s)
@@ -113,6 +114,12 @@ def occupied(task: Task, table: Strategy) -> Column:
         allocated = np.atleast_1d(np.asarray(peak_bytes(task.model, task.workload, chunk, rules)))
         peaks.append(occupied_bytes(allocated, n_communicators(chunk), rules))
     return np.concatenate(peaks)
+
+
+def _host_has_room(task: Task, cluster: Cluster, table: Strategy) -> Any:
+    """Whether the hosts' memory holds what a table offloads to them."""
+    needed = host_bytes(task.model, task.workload, table, task.stack)
+    return np.greater_equal(host_room(table, needed, cluster.groups), 0.0)
 
 
 def n_communicators(strategy: Strategy) -> Any:
