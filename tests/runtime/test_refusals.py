@@ -11,7 +11,7 @@ from torch import nn
 from trainwright.errors import CheckpointError, InvalidInputError, TrainwrightError
 from trainwright.jobs.job import OptimizerSettings
 from trainwright.jobs.strategy import Strategy
-from trainwright.runtime.checkpoint import Piece, load_pieces, newest_checkpoint, save_checkpoint
+from trainwright.runtime.checkpoint import Content, Piece, Shelf, load_pieces, newest_checkpoint, save_checkpoint
 from trainwright.runtime.context import divide_attention, stretch
 from trainwright.runtime.expert import divide_experts
 from trainwright.runtime.folder import only_run_in
@@ -115,7 +115,8 @@ def test_a_tensor_plan_in_unknown_words_is_refused() -> None:
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     saved = torch.arange(6.0).view(2, 3)
-    save_checkpoint(tmp_path, 1, {"weights/a": Piece(saved, whole((2, 3)))}, {}, Place(), keep=1)
+    content = Content(step=1, pieces={"weights/a": Piece(saved, whole((2, 3)))}, state={})
+    save_checkpoint(Shelf(folder=tmp_path, place=Place(), keep=1), content)
     checkpoint = newest_checkpoint(tmp_path, Place(), lambda _note: None)
     assert checkpoint is not None
     for name, shape in (("weights/a", (3, 2)), ("weights/b", (2, 3))):

@@ -6,15 +6,18 @@ import multiprocessing
 import os
 import resource
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors import safe_open
 from tests.train.plans import tiny_job, tiny_plan
 
 from trainwright.errors import CheckpointError, InterruptedRunError, PreemptedError, TrainwrightError
-from trainwright.jobs.job import Job, RateSchedule, Stopping
+from trainwright.jobs.job import Job, OptimizerSettings, RateSchedule, Stopping
 from trainwright.jobs.strategy import Strategy
 from trainwright.records.run import read_run
 from trainwright.records.step import StepRecord, read_steps
@@ -70,9 +73,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.mark.parametrize("step", range(6))
 def test_killed_at_a_step(tmp_path: Path, undisturbed: Any, step: int) -> None:
+    """The checkpoint begun last may have been on its way to the disk; then the one before counts."""
     folder = tiny_plan(tmp_path, model=GPT2_WITH_DROPOUT)
     assert in_child(lambda: run_plan(folder, progress=at_step(step, kill_myself))) == -signal.SIGKILL
-    assert run_plan(folder).resumed_from == (None if step < 2 else step // 2 * 2)
+    assert run_plan(folder).resumed_from in [begun or None for begun in (step // 2 * 2, step // 2 * 2 - 2)]
     assert outcome(folder) == undisturbed
 
 
@@ -98,6 +102,21 @@ def test_killed_while_saving(tmp_path: Path, undisturbed: Any, moment: int, monk
     assert in_child(killing) == -signal.SIGKILL
     assert run_plan(folder).resumed_from == (None if moment < 3 else 2)
     assert not list((folder / "checkpoints").glob("*.part"))
+    assert outcome(folder) == undisturbed
+
+
+@pytest.mark.parametrize("n_bytes", [1, 4097, 150_000])
+def test_killed_in_the_middle_of_a_file(tmp_path: Path, undisturbed: Any, n_bytes: int) -> None:
+    """The system ends the process at exactly this byte of the first file that gets so long."""
+    folder = tiny_plan(tmp_path, model=GPT2_WITH_DROPOUT)
+
+    def killing() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        limit = at_step(1, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, resource.RLIM_INFINITY)))
+        run_plan(folder, progress=limit)
+
+    assert in_child(killing) == -signal.SIGXFSZ
+    assert run_plan(folder).resumed_from is None
     assert outcome(folder) == undisturbed
 
 
@@ -158,25 +177,77 @@ def test_with_every_checkpoint_damaged_the_run_says_so(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_full_while_saving(tmp_path: Path, undisturbed: Any) -> None:
+    """The thread that writes cannot: the run hears of it and stops; there is no half checkpoint."""
     folder = tiny_plan(tmp_path, model=GPT2_WITH_DROPOUT)
+    job = tiny_job(stopping=Stopping(steps=400))
+    tiny_plan(folder, job=job, model=GPT2_WITH_DROPOUT)
 
     def with_little_room() -> None:
-        limit = at_step(2, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY)))
+        def limit(event: Event) -> None:
+            if (folder / "checkpoints" / "step_00000002").exists():
+                resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
+
         with pytest.raises(
-            CheckpointError, match=r"cannot save a checkpoint in .*: .*\nhint: .*step 2 is intact; make room"
+            CheckpointError, match=r"cannot save a checkpoint in .*: .*\nhint: .*step \d+ is intact; make room"
         ):
             run_plan(folder, progress=limit)
 
     assert in_child(with_little_room) == 0
-    assert [p.name for p in (folder / "checkpoints").iterdir()] == ["step_00000002"]
-    assert run_plan(folder).resumed_from == 2
-    assert outcome(folder) == undisturbed
+    assert not list((folder / "checkpoints").glob("*.part"))
+    assert read_run(folder).status == "failed"
+    assert read_run(folder).steps < 400
 
 
 def test_old_checkpoints_are_dropped(tmp_path: Path) -> None:
     folder = tiny_plan(tmp_path, job=tiny_job(checkpoint_every=1, keep_checkpoints=3, stopping=Stopping(steps=5)))
     run_plan(folder)
     assert [p.name for p in sorted((folder / "checkpoints").iterdir())] == [f"step_0000000{n}" for n in (3, 4, 5)]
+
+
+def test_the_best_checkpoint_stays_and_is_exported(tmp_path: Path) -> None:
+    """A rate far too high makes every step after the first two worse."""
+    job = tiny_job(
+        optimizer=OptimizerSettings(name="sgd", learning_rate=3.0, momentum=0.0, clip_norm=1.0),
+        schedule=RateSchedule(name="constant", warmup_share=0.0),
+        stopping=Stopping(steps=9),
+        evaluate_every=1,
+        checkpoint_every=3,
+        keep_checkpoints=1,
+        keep_best=True,
+    )
+    record = run_plan(tiny_plan(tmp_path, job=job))
+    best = min(record.evaluations, key=lambda check: check.loss)
+    assert best.step < 9
+    kept = [f"step_{step:08d}" for step in (best.step, 9)]
+    assert [p.name for p in sorted((tmp_path / "checkpoints").iterdir())] == kept
+    assert f"the model of step {best.step} is exported" in record.notes[-1]
+    manifest = json.loads((tmp_path / "checkpoints" / kept[0] / "manifest.json").read_text())
+    assert manifest["score"] == best.loss
+    with (
+        safe_open(tmp_path / "model" / "model.safetensors", framework="pt") as model,
+        safe_open(tmp_path / "checkpoints" / kept[0] / "rank_0.safetensors", framework="pt") as saved,
+    ):
+        name = "model.embed_tokens.weight"
+        assert torch.equal(model.get_tensor(name), saved.get_tensor(f"weights/{name}"))
+
+
+def test_steps_go_on_while_a_checkpoint_is_written(tmp_path: Path, undisturbed: Any) -> None:
+    """A disk that takes its time: step 2 is on the way until step 3 was taken, and what is written is of step 2."""
+    folder = tiny_plan(tmp_path, model=GPT2_WITH_DROPOUT)
+    passed = threading.Event()
+    flush = os.fsync
+
+    def slow(descriptor: int) -> None:
+        if "step_00000002.part" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            assert passed.wait(30)
+        flush(descriptor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", slow)
+        record = run_plan(folder, progress=at_step(2, passed.set))
+    assert record.n_checkpoints == 3
+    assert 0 < record.checkpoint_s < record.seconds
+    assert outcome(folder) == undisturbed
 
 
 @pytest.mark.distributed
@@ -197,7 +268,7 @@ def test_two_processes_killed_stopped_and_resumed_on_another_mesh(
     foresee(tmp_path, "kill", call=4)
     with pytest.raises(TrainwrightError, match="process 1 of 2 was killed by SIGKILL at step 3"):
         run_plan(folder)
-    assert run_plan(folder).resumed_from == 2
+    assert run_plan(folder).resumed_from in (2, None)
     assert outcome(folder) == outcome(alone)
     tp2 = tiny_plan(tmp_path / "tp2", strategy=Strategy(tp=2, micro_batch=8, precision="fp32"), model=doomed)
     foresee(tmp_path, "SIGTERM", call=4)

@@ -31,7 +31,9 @@ class RunRecord:
     backward, optimizer, communication, data, other), adding up to the median ``step_s`` nearly. ``peak_bytes``: most
     bytes live in torch's allocator during one step on the fullest rank; ``resident_bytes``: most resident memory of a
     process, by rank. ``measured_steps``: how many steps the medians stand on (the first ones are left out).
-    ``skipped_steps``: those whose batch was left out because of a NaN or Inf.
+    ``checkpoint_s``: how long steps waited for the ``n_checkpoints`` that this start of the run wrote, in all, and
+    ``checkpoint_writing_s``: how long writing them took beside the steps. ``skipped_steps``: those whose batch was left
+    out because of a NaN or Inf.
     """
 
     status: str
@@ -51,6 +53,9 @@ class RunRecord:
     sample: str = ""
     n_parameters: int = 0
     resumed_from: int | None = None
+    checkpoint_s: float = 0.0
+    checkpoint_writing_s: float = 0.0
+    n_checkpoints: int = 0
     skipped_steps: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)

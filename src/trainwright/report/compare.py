@@ -67,7 +67,10 @@ def unit_of(job: Mapping[str, Any]) -> str:
 
 
 def compare(chosen: Candidate, run: RunRecord, unit: str = "tokens") -> tuple[Line, ...]:
-    """Step time and its parts, peak memory, resident memory, tokens (or images) per second."""
+    """Step time and its parts, peak memory, resident memory, tokens (or images) per second.
+
+    What steps waited for checkpoints is spread over all of them; it is not in the median step.
+    """
     predicted = predicted_parts(chosen)
     step = Line(
         name="step",
@@ -82,10 +85,19 @@ def compare(chosen: Candidate, run: RunRecord, unit: str = "tokens") -> tuple[Li
         for name, value in predicted.items()
         if value > 1e-7 or run.time.get(name, 0.0) > 1e-7
     )
+    taken = run.steps - (run.resumed_from or 0)
+    saving = Line(
+        name="checkpoint",
+        unit="seconds",
+        predicted=None,
+        measured=run.checkpoint_s / taken if taken > 0 else None,
+        is_part=True,
+    )
     resident = max(run.resident_bytes, default=None)
     return (
         step,
         *parts,
+        *([saving] if run.n_checkpoints else []),
         Line(name="peak memory", unit="bytes", predicted=chosen.peak_bytes, measured=run.peak_bytes),
         Line(name="resident set", unit="bytes", predicted=chosen.resident_bytes, measured=resident),
         Line(name=f"{unit}/s", unit="per_second", predicted=chosen.tokens_per_s, measured=run.tokens_per_s),

@@ -9,7 +9,7 @@ from trainwright.records.run import RunRecord
 from trainwright.records.step import StepRecord
 from trainwright.report.compare import Line, compare, unit_of
 from trainwright.report.page import page, paragraphs, preformatted, table
-from trainwright.report.run_text import written, written_difference, written_range
+from trainwright.report.run_text import saving_told, written, written_difference, written_range
 from trainwright.report.svg import Axis, Bar, Series, bar_chart, line_chart
 from trainwright.units import format_bytes, format_count, format_seconds
 
@@ -32,7 +32,7 @@ def run_html(plan: PlanRecord, run: RunRecord, steps: Sequence[StepRecord]) -> s
             ("Learning", _loss(run, steps) + _speed(plan, steps)),
             ("Sample", preformatted(f"{run.prompt}{run.sample}" if run.sample else "")),
             ("Why this plan", paragraphs(plan.why) + _others(plan)),
-            ("Notes", paragraphs(run.notes)),
+            ("Notes", paragraphs((*run.notes, *saving_told(run)))),
         ),
     )
 

@@ -51,10 +51,19 @@ def run_text(plan: PlanRecord, run: RunRecord) -> RenderableType:
             style="dim" if line.is_part else None,
         )
     parts: list[RenderableType] = [headline(plan, run), "", table]
-    parts += ["", *(escape(note) for note in run.notes)] if run.notes else []
+    notes = [*run.notes, *saving_told(run)]
+    parts += ["", *(escape(note) for note in notes)] if notes else []
     if run.sample:
         parts += ["", f"[dim]sample, after {escape(repr(run.prompt))}:[/dim]", escape(run.sample)]
     return Group(*parts)
+
+
+def saving_told(run: RunRecord) -> list[str]:
+    """What the run's checkpoints cost it, in a sentence."""
+    if not run.n_checkpoints:
+        return []
+    waited, written = format_seconds(run.checkpoint_s), format_seconds(run.checkpoint_writing_s)
+    return [f"{run.n_checkpoints} checkpoints: steps waited {waited} for them, writing took {written} beside"]
 
 
 def headline(plan: PlanRecord, run: RunRecord) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -44,6 +45,30 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a checkpoint is to hold of this process. ``state`` is the loop's, ``score`` the lower the better."""
+
+    step: int
+    pieces: Mapping[str, Piece]
+    state: dict[str, Any]
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelf:
+    """Where a run's checkpoints stand, who writes them together, and how many stay: the newest, and the best.
+
+    ``group``: the process group they talk through; None for that of the whole run.
+    """
+
+    folder: Path
+    place: Place
+    keep: int = 2
+    keep_best: bool = False
+    group: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """A checkpoint on disk whose files were found whole. ``state`` is what the loop put in."""
 
@@ -53,18 +78,18 @@ class Checkpoint:
     tensors: dict[str, Any]
 
 
-def save_checkpoint(
-    folder: Path, step: int, pieces: Mapping[str, Piece], state: dict[str, Any], place: Place, keep: int
-) -> Path:
-    """Write step N of the run, all processes together; then drop all but the newest ``keep``.
+def save_checkpoint(shelf: Shelf, content: Content) -> Path:
+    """Write a step of the run, all processes together; then drop those that need not stay.
 
     Raises CheckpointError, on every process alike, when any of them could not write; the earlier ones stay as they
     were and nothing half-written stays.
     """
-    final = folder / f"step_{step:08d}"
+    folder, place = shelf.folder, shelf.place
+    final = folder / f"step_{content.step:08d}"
     part = final.with_suffix(".part")
-    written = _everywhere(lambda: _write_mine(part, pieces, place), place)
-    problem = _from_leader(_commit_or_clean(part, final, {"step": step, "state": state}, written), place)
+    written = _everywhere(lambda: _write_mine(part, content.pieces, place), place, shelf.group)
+    about = {"step": content.step, "state": content.state, "score": content.score}
+    problem = _from_leader(_commit_or_clean(part, final, about, written), place, shelf.group)
     if problem is not None:
         left = _steps(folder)
         raise CheckpointError(
@@ -73,19 +98,21 @@ def save_checkpoint(
             + "make room or choose another folder, then run the same command again",
         )
     if place.leads:
-        _prune(folder, keep)
+        _prune(shelf)
     return final
 
 
-def newest_checkpoint(folder: Path, place: Place, note: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint whose files all have the hashes of their manifest; None when there never was one.
+def newest_checkpoint(
+    folder: Path, place: Place, note: Callable[[str], None], *, best: bool = False
+) -> Checkpoint | None:
+    """The newest (or best) checkpoint whose files all have the hashes of their manifest; None when there never was one.
 
     Each damaged one is told to ``note`` with what is wrong. Raises CheckpointError when all are damaged.
     """
     if place.leads:
         for leftover in folder.glob("step_*.part"):
             shutil.rmtree(leftover, ignore_errors=True)
-    steps: list[int] = _from_leader(_steps(folder), place)
+    steps: list[int] = _from_leader(_by_score(folder) if best else _steps(folder), place)
     damage: list[str] = []
     for step in steps:
         found, problem = _examine(folder / f"step_{step:08d}", place)
@@ -232,9 +259,24 @@ def _steps(folder: Path) -> list[int]:
     return sorted((int(p.name[5:]) for p in folder.glob("step_*") if p.name[5:].isdigit()), reverse=True)
 
 
-def _prune(folder: Path, keep: int) -> None:
-    for step in _steps(folder)[keep:]:
-        doomed = folder / f"step_{step:08d}"
+def _by_score(folder: Path) -> list[int]:
+    """The steps that have a checkpoint, best first; those without a score last, newest first."""
+
+    def score(step: int) -> float:
+        try:
+            body = json.loads((folder / f"step_{step:08d}" / MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return math.inf
+        found = body.get("score")
+        return math.inf if found is None else float(found)
+
+    return sorted(_steps(folder), key=score)
+
+
+def _prune(shelf: Shelf) -> None:
+    kept = {*_steps(shelf.folder)[: shelf.keep], *(_by_score(shelf.folder)[:1] if shelf.keep_best else ())}
+    for step in sorted(set(_steps(shelf.folder)) - kept):
+        doomed = shelf.folder / f"step_{step:08d}"
         (doomed / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(doomed, ignore_errors=True)
 
@@ -247,7 +289,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _everywhere(action: Callable[[], Any], place: Place, *, share: bool = False) -> list[Any]:
+def _everywhere(action: Callable[[], Any], place: Place, group: Any = None, *, share: bool = False) -> list[Any]:
     """Do the action on every process; [(result, problem)] of all, on the leader only unless shared."""
     result: tuple[Any, str | None]
     try:
@@ -258,15 +300,15 @@ def _everywhere(action: Callable[[], Any], place: Place, *, share: bool = False)
         return [result]
     everyone: list[Any] = [None] * place.n_processes
     if share:
-        dist.all_gather_object(everyone, result)
+        dist.all_gather_object(everyone, result, group=group)
         return everyone
-    dist.gather_object(result, everyone if place.leads else None)
+    dist.gather_object(result, everyone if place.leads else None, group=group)
     return everyone if place.leads else []
 
 
-def _from_leader(value: Any, place: Place) -> Any:
+def _from_leader(value: Any, place: Place, group: Any = None) -> Any:
     if place.n_processes == 1:
         return value
     box = [value]
-    dist.broadcast_object_list(box)
+    dist.broadcast_object_list(box, group=group)
     return box[0]

@@ -32,9 +32,11 @@ def finish_run(session: Session) -> dict[str, Any]:
     """Export the model and show what it does; returns the RunRecord's fields about that. On the leader only."""
     config = read_plan(session.folder).model
     model = build_model(config, session.job.seed)
-    checkpoint = newest_checkpoint(session.folder / "checkpoints", Place(), session.note)
+    checkpoint = newest_checkpoint(session.folder / "checkpoints", Place(), session.note, best=session.job.keep_best)
     assert checkpoint is not None, "the loop saves at its end"
     whole_weights(checkpoint, model)
+    if checkpoint.step != session.step:
+        session.note(f"the model of step {checkpoint.step} is exported, which has the lowest held-out loss")
     task = session.task
     try:
         if isinstance(task, ImageTask):

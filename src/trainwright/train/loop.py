@@ -45,6 +45,7 @@ def train(session: Session) -> None:
         if session.checkpoint_due or session.is_over:
             session.save()
         session.met_step = session.step
+    session.saver.wait(session.beat)
 
 
 def one_step(session: Session) -> StepRecord | None:
@@ -114,6 +115,7 @@ def _measured_step(session: Session) -> None:
 
 def _save_and_stop(session: Session) -> None:
     session.save()
+    session.saver.wait(session.beat)
     how = f"stopped after step {session.step} of {session.n_steps or 'an open number of'} and saved"
     again = "run the same command again to go on"
     if session.asked_to_stop == "interrupt":

@@ -16,17 +16,20 @@ from trainwright.errors import CheckpointError
 from trainwright.jobs.job import Job
 from trainwright.records.run import Evaluation
 from trainwright.records.step import StepRecord, step_line
-from trainwright.runtime.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
+from trainwright.runtime.checkpoint import Checkpoint, Content, newest_checkpoint
 from trainwright.runtime.place import Place
 from trainwright.runtime.precision import Precision
+from trainwright.runtime.saver import Saver
 from trainwright.runtime.shard import Sharded
 from trainwright.runtime.state import Apart, restore, state_pieces
 from trainwright.runtime.sync import Sync
 from trainwright.train.rates import rate_at
 from trainwright.train.task import Rows, Task
 
-Stop = Literal["", "interrupt", "preempt"]
-_STOPS: tuple[Stop, ...] = ("interrupt", "preempt")
+Stop = Literal["", "interrupt", "preempt", "unsaved"]
+"""Why to stop before the end: asked by Ctrl-C, asked by SIGTERM, or a checkpoint could not be written."""
+
+_STOPS: tuple[Stop, ...] = ("interrupt", "preempt", "unsaved")
 N_FLAGS = len(_STOPS)
 """How many things the processes agree on in a step besides loss and norm."""
 
@@ -41,6 +44,7 @@ class Session:
     sharded: Sharded
     optimizer: Optimizer
     sync: Sync
+    saver: Saver
     task: Task
     precision: Precision
     n_steps: int | None
@@ -92,8 +96,15 @@ class Session:
 
     @property
     def checkpoint_due(self) -> bool:
-        """Whether to save now."""
-        return self._came_past(self.job.checkpoint_every or max((self.n_steps or 1000) // 5, 1))
+        """Whether to save now: it is time, or this is the best that there was and the best is kept."""
+        every = self.job.checkpoint_every or max((self.n_steps or 1000) // 5, 1)
+        return self._came_past(every) or (self.job.keep_best and self._is_best)
+
+    @property
+    def _is_best(self) -> bool:
+        """Whether the held-out loss was checked just now and was never lower."""
+        checks = self.evaluations
+        return bool(checks) and checks[-1].step == self.step and checks[-1].loss <= min(e.loss for e in checks)
 
     def _came_past(self, every: int) -> bool:
         """Whether a multiple of ``every`` was reached since the replicas last held the same weights."""
@@ -120,7 +131,7 @@ class Session:
 
     def join(self, loss: Tensor) -> tuple[float, float]:
         """(loss, gradient norm) that the next update stands on: the whole global batch's, or this replica's."""
-        return self.sync.join(loss, [float(self.stop_asked_here == stop) for stop in _STOPS], self.step + 1)
+        return self.sync.join(loss, [float(self._stop_here == stop) for stop in _STOPS], self.step + 1)
 
     def update(self) -> None:
         """Move the weights; all processes learn at the same step whether to stop."""
@@ -140,7 +151,11 @@ class Session:
     @property
     def asked_to_stop(self) -> Stop:
         """Whether, and by what, the run was asked to stop; several processes only know once they agreed in a step."""
-        return self.agreed_stop if self.place.n_processes > 1 else self.stop_asked_here
+        return self.agreed_stop if self.place.n_processes > 1 else self._stop_here
+
+    @property
+    def _stop_here(self) -> Stop:
+        return self.stop_asked_here or ("unsaved" if self.saver.failed else "")
 
     def keep(self, record: StepRecord | None, *, counts: bool) -> None:
         """A step is done: count it, write it down, show it; one that was left out (None) only counts."""
@@ -162,19 +177,18 @@ class Session:
             self.tell("event", evaluation)
 
     def save(self) -> None:
-        """Write a checkpoint of the present step, unless there is one."""
+        """Begin a checkpoint of the present step, unless there is one; CheckpointError when the last one failed."""
         if self.saved_step == self.step:
             return
         self.beat("saving a checkpoint")
-        sharded = self.sharded
-        save_checkpoint(
-            self.folder / "checkpoints",
-            self.step,
-            state_pieces(sharded, self.optimizer, self.place, self._apart),
-            self._state(),
-            self.place,
-            self.job.keep_checkpoints,
+        checked = self.evaluations[-1] if self.evaluations else None
+        content = Content(
+            step=self.step,
+            pieces=state_pieces(self.sharded, self.optimizer, self.place, self._apart),
+            state=self._state(),
+            score=checked.loss if checked is not None and checked.step == self.step else None,
         )
+        self.saver.save(content, self.beat)
         self.saved_step = self.step
 
     def resume(self) -> None:

@@ -25,11 +25,13 @@ from trainwright.records.plan import PlanRecord, read_plan
 from trainwright.records.run import RunRecord, write_run
 from trainwright.records.step import read_steps, step_line
 from trainwright.records.store import write_text
+from trainwright.runtime.checkpoint import Shelf
 from trainwright.runtime.launch import Orders
 from trainwright.runtime.mesh import make_mesh
 from trainwright.runtime.model import build_model
-from trainwright.runtime.place import Place, join_local, leave, use_threads
+from trainwright.runtime.place import COLLECTIVE_TIMEOUT_S, Place, join_local, leave, use_threads
 from trainwright.runtime.precision import precision
+from trainwright.runtime.saver import Saver
 from trainwright.runtime.server import AsyncServer, served
 from trainwright.runtime.shard import Sharded, shard_model
 from trainwright.runtime.sync import EveryStep, LocalSteps, Server, Sync, refuse_divided
@@ -40,6 +42,9 @@ from trainwright.train.optimizer import make_optimizer
 from trainwright.train.session import N_FLAGS, Session
 from trainwright.train.tasks import open_task
 from trainwright.train.transfer import freeze_for, rate_share
+
+GIVE_UP_S = 60.0
+"""How long a run that failed lets a checkpoint end that is being written."""
 
 
 def work(orders: Orders, telephone: Any) -> RunRecord | None:
@@ -66,10 +71,12 @@ def run_process(folder: Path, place: Place, tell: Callable[..., None]) -> RunRec
         return _conclude_together(session, "finished")
     except TrainwrightError as error:
         if session is not None:
+            session.saver.give_up(GIVE_UP_S)
             _conclude_together(session, {75: "preempted", 130: "interrupted"}.get(error.exit_code, "failed"))
         raise
     finally:
-        leave()
+        if session is None or not session.saver.is_writing:
+            leave()
 
 
 def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..., None]) -> Session:
@@ -96,6 +103,7 @@ def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..
         sharded=sharded,
         optimizer=optimizer,
         sync=sync_of(job, sharded, optimizer),
+        saver=saver_of(folder, job, place),
         task=task,
         precision=precision(strategy.precision, plan.device_type),
         n_steps=n_steps_of(job),
@@ -106,6 +114,21 @@ def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..
         for note in notes:
             session.note(note)
     return session
+
+
+def saver_of(folder: Path, job: Job, place: Place) -> Saver:
+    """What writes the run's checkpoints; its threads talk through a process group of their own."""
+    timeout = datetime.timedelta(seconds=COLLECTIVE_TIMEOUT_S)
+    group = dist.new_group(backend="gloo", timeout=timeout) if place.n_processes > 1 else None
+    return Saver(
+        Shelf(
+            folder=folder / "checkpoints",
+            place=place,
+            keep=job.keep_checkpoints,
+            keep_best=job.keep_best,
+            group=group,
+        )
+    )
 
 
 def sync_of(job: Job, sharded: Sharded, optimizer: Optimizer) -> Sync:
@@ -211,6 +234,9 @@ def _conclude(session: Session, status: str) -> RunRecord | None:
         last_loss=session.losses.get("last"),
         evaluations=tuple(session.evaluations),
         resumed_from=session.resumed_from,
+        checkpoint_s=session.saver.cost.stall_s,
+        checkpoint_writing_s=session.saver.cost.writing_s,
+        n_checkpoints=session.saver.cost.n,
         skipped_steps=tuple(session.skipped),
         notes=tuple(session.notes),
         environment=_environment(session.place),
