@@ -69,11 +69,23 @@ def _cluster(options: EstimateOptions, n_devices: int, tell: Callable[[str], Non
 
 
 def validate(paths: Sequence[Path], way: str = "shipped", by: str = "source") -> Validation:
-    """How wrong predictions are on tables of published measurements; without any, on the curated points we ship."""
+    """How wrong predictions are on tables of published measurements; without any, on the curated points we ship.
+
+    Tables of training and of serving tell themselves apart by their columns; each is judged by its own command.
+    """
     from trainwright.cost import validate as validation
+    from trainwright.cost.published.row import column_names
+    from trainwright.cost.serving.validate import validate_serving
+    from trainwright.errors import InvalidInputError
 
     files = tuple(paths) or (validation.GOLDEN,)
-    return validation.validate(files, way, by)  # type: ignore[arg-type]  # click lets nothing else through
+    is_serving = ["ttft_ms" in column_names(path) for path in files]
+    if any(is_serving) and not all(is_serving):
+        raise InvalidInputError(
+            "some of these tables measure training and some serving", hint="validate each kind in a command of its own"
+        )
+    judge = validate_serving if all(is_serving) else validation.validate
+    return judge(files, way, by)  # type: ignore[arg-type]  # click lets nothing else through
 
 
 def cite() -> dict[str, Any]:

@@ -132,7 +132,7 @@ def _casts(op: Op, shard: Shard, how: Arithmetic) -> BlockCost:
         return BlockCost(forward_stream_s=copies, backward_stream_s=copies, forward_kernels=1.0, backward_kernels=1.0)
     if not isinstance(op, Matmul) or not op.n_parameters:
         return BlockCost()
-    product = _cut(op, op.rows.at(shard.batch, shard.local_seq), shard)
+    product = local_product(op, op.rows.at(shard.batch, shard.local_seq), shard)
     n_weights = float(op.n_kernels)
     weights = n_weights * stream_s(6.0 * product.n * product.k * product.count / n_weights, how.device)
     if op.split == "row":
@@ -160,7 +160,7 @@ def _with_parameters(op: Op, shard: Shard, how: Arithmetic, cost: BlockCost) -> 
 def _matmul(op: Matmul, shard: Shard, how: Arithmetic) -> BlockCost:
     """2 rows n k forward; the same for the input's gradient and again for the weight's."""
     rows = op.rows.at(shard.batch, shard.local_seq)
-    product = _cut(op, rows, shard)
+    product = local_product(op, rows, shard)
     dtype = how.base if op.split in ("vocabulary", "none") or op.is_convolution else how.low
     forward_s: Number = matmul_s(product, dtype, how.device)
     backward_s: Number = 0.0
@@ -186,11 +186,13 @@ def _matmul(op: Matmul, shard: Shard, how: Arithmetic) -> BlockCost:
     )
 
 
-def _cut(op: Matmul, rows: Number, shard: Shard) -> Product:
-    """The product that one device does."""
+def local_product(op: Matmul, rows: Number, shard: Shard) -> Product:
+    """The product that one device does. Of experts only those some token chose are read: all but in small batches."""
     if op.n_experts > 1:
-        per_expert = rows * op.experts_per_token * shard.ep / (op.n_experts * shard.tp)
-        return Product(m=per_expert, n=op.n, k=op.k, count=op.n_experts / shard.ep * op.count)
+        idle = (1.0 - op.experts_per_token / op.n_experts) ** (rows * shard.ep)
+        chosen = op.n_experts * (1.0 - idle)
+        per_expert = rows * op.experts_per_token * shard.ep / (chosen * shard.tp)
+        return Product(m=per_expert, n=op.n, k=op.k, count=chosen / shard.ep * op.count)
     if op.split in ("column", "heads", "vocabulary"):
         return Product(m=rows, n=op.n / shard.tp, k=op.k, count=op.count)
     if op.split == "row":

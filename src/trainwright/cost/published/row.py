@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,14 +55,10 @@ class Row:
         return any(word.casefold() in text for word in words)
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a CSV file, gzipped or not."""
-    if not path.is_file():
-        raise DataError(f"no file {str(path)!r}", hint="give the path of a CSV file of measurements")
-    packed = path.read_bytes()
-    lines = (gzip.decompress(packed) if path.suffix == ".gz" else packed).decode("utf-8").splitlines()
-    reader = csv.DictReader(lines)
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+def read_rows(path: Path, columns: Sequence[str] = COLUMNS) -> Iterator[Row]:
+    """The rows of a CSV file, gzipped or not, that has these columns."""
+    reader = csv.DictReader(_lines(path))
+    missing = [name for name in columns if name not in (reader.fieldnames or ())]
     if missing:
         raise DataError(
             f"{path} lacks the columns {', '.join(missing[:6])}{' ...' if len(missing) > 6 else ''}",
@@ -70,3 +66,15 @@ def read_rows(path: Path) -> Iterator[Row]:
         )
     for raw in reader:
         yield Row(text={name: (value or "").strip() for name, value in raw.items()})
+
+
+def column_names(path: Path) -> tuple[str, ...]:
+    """The names in the first line."""
+    return tuple(csv.DictReader(_lines(path)[:1]).fieldnames or ())
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise DataError(f"no file {str(path)!r}", hint="give the path of a CSV file of measurements")
+    packed = path.read_bytes()
+    return (gzip.decompress(packed) if path.suffix == ".gz" else packed).decode("utf-8").splitlines()

@@ -1,0 +1,1 @@
+"""What serving a model costs: memory, prefill, decode, batches in steady state, queues."""
