@@ -8,26 +8,19 @@ straight lines.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
 
-from trainwright.cost.activations import (
-    Keeper,
-    backward_need_bytes,
-    boundary_bytes,
-    op_kept_bytes,
-    pair_bytes,
-    results_bytes,
-)
+from trainwright.cost.activations import Keeper
+from trainwright.cost.backward import BlockMemory, gradient_bytes, in_backward, walk_blocks
 from trainwright.cost.inflight import Array, Residence, residence
 from trainwright.cost.memory_rules import MemoryRules
 from trainwright.cost.states import StateBytes, Weights, on_device, state_bytes, trained_parameters, weights
-from trainwright.cost.table import once_per_combination
 from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
-from trainwright.models.spec import Attention, Block, CrossEntropy, Lookup, ModelSpec, Op
+from trainwright.models.spec import ModelSpec
 from trainwright.units import Number
 
 MEMORY_PARTS = (
@@ -47,8 +40,8 @@ def step_memory(
     Counts of ``strategy`` may be arrays of one length; then every figure is such an array. Stages: the first, one
     between, the last. Ignores fragmentation and what lives outside the allocator (memory_rules.py adds those).
     """
-    step = _step(model, workload, strategy, rules)
-    moments = _whole(_fixed(step), _moments(step))
+    held = _held(model, workload, strategy, rules)
+    moments = _whole(_fixed(held), _moments(_flow(model, workload, strategy, rules), held))
     totals = np.stack([sum(moment.values(), start=np.zeros(())) for moment in moments])
     when = np.argmax(totals, axis=0)[None]
     stages = {part: _pick(np.stack([moment[part] for moment in moments]), when) for part in MEMORY_PARTS}
@@ -61,11 +54,31 @@ def step_memory(
 
 def peak_bytes(model: ModelSpec, workload: Workload, strategy: Strategy, rules: MemoryRules) -> Number:
     """The total of ``step_memory`` alone: most bytes of the fullest stage, without saying where they are."""
-    step = _step(model, workload, strategy, rules)
-    moving: Number = 0.0
-    for moment in _moments(step):
-        moving = np.maximum(moving, moment.total)
-    peak: Number = np.max(sum(_fixed(step).values(), start=0.0) + moving, axis=0)
+    return together(activity(model, workload, strategy, rules), holdings(model, workload, strategy, rules))
+
+
+Moving = tuple[Number, ...]
+"""Bytes at moments of a step, (stages, candidates) each; moments between which only activations differ are one."""
+
+
+def activity(model: ModelSpec, workload: Workload, strategy: Strategy, rules: MemoryRules) -> Moving:
+    """Activations at each moment: what does not depend on how states are sharded or offloaded."""
+    each = [moment.bytes for moment in _activities(_flow(model, workload, strategy, rules))]
+    return tuple(each) if rules.fresh_gradients else (reduce(np.maximum, each[:-1]), each[-1])
+
+
+def holdings(model: ModelSpec, workload: Workload, strategy: Strategy, rules: MemoryRules) -> Moving:
+    """States, gradients and what comes with them at each moment: what does not depend on recomputation."""
+    held = _held(model, workload, strategy, rules)
+    fixed = sum(_fixed(held).values(), start=np.zeros(()))
+    each = [fixed + gradients + temporary for gradients, temporary in _waiting(held)]
+    return tuple(each) if rules.fresh_gradients else (each[0], each[-1])
+
+
+def together(moving: Moving, held: Moving) -> Number:
+    """Most bytes of the fullest stage at any moment."""
+    peaks = [np.max(active + there, axis=0) for active, there in zip(moving, held, strict=True)]
+    peak: Number = reduce(np.maximum, peaks)
     return peak
 
 
@@ -79,30 +92,23 @@ def _out(parts: Mapping[str, Array], is_scalar: bool) -> Parts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockMemory:
-    """One repeat of a block: bytes stored until backward, kept once recomputed, most in backward.
+class _Flow:
+    """The blocks of a step as activations see them, and where they lie."""
 
-    ``peak`` counts what is kept too; ``logits`` is the loss's share of it; ``boundary`` is the gradient that waits on
-    the residual path meanwhile.
-    """
-
-    stored: Number
-    kept: Number
-    peak: Number
-    logits: Number
-    boundary: Number
+    keeper: Keeper
+    where: Residence
+    blocks: tuple[BlockMemory, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Step:
-    """A step's blocks and where they lie; ``tied`` is what two blocks count and one stage with both holds once.
+class _Held:
+    """The states of a step's blocks; ``tied`` is what two blocks count and one stage with both holds once.
 
     ``fresh``: whether gradients start from nothing in the backward that peaks (one micro-batch, no buffers).
     """
 
     keeper: Keeper
     where: Residence
-    blocks: tuple[BlockMemory, ...]
     states: tuple[StateBytes, ...]
     tied: StateBytes
     fresh: Array
@@ -110,10 +116,29 @@ class _Step:
     largest_gradient: Number
 
 
-def _step(model: ModelSpec, workload: Workload, strategy: Strategy, rules: MemoryRules) -> _Step:
+def _n_micro(workload: Workload, strategy: Strategy) -> Array:
+    """Micro-batches a replica does one after another."""
+    each: Array = np.asarray(strategy.dp, dtype=float) * strategy.micro_batch
+    return np.maximum(workload.global_batch / each, 1.0)
+
+
+def _fresh(workload: Workload, strategy: Strategy, rules: MemoryRules) -> Array:
+    """Whether the backward that peaks is the step's first, and makes its gradients."""
+    fresh: Array = np.logical_and(rules.fresh_gradients, _n_micro(workload, strategy) <= 1.0)
+    return fresh
+
+
+def _flow(model: ModelSpec, workload: Workload, strategy: Strategy, rules: MemoryRules) -> _Flow:
     keeper = Keeper(strategy=strategy, rules=rules, seq=float(workload.seq))
-    n_micro = np.maximum(workload.global_batch / (np.asarray(strategy.dp, dtype=float) * strategy.micro_batch), 1.0)
-    fresh = np.logical_and(rules.fresh_gradients, n_micro <= 1.0)
+    return _Flow(
+        keeper=keeper,
+        where=residence(model, strategy, _n_micro(workload, strategy)),
+        blocks=walk_blocks(model, workload, keeper, _fresh(workload, strategy, rules)),
+    )
+
+
+def _held(model: ModelSpec, workload: Workload, strategy: Strategy, rules: MemoryRules) -> _Held:
+    keeper = Keeper(strategy=strategy, rules=rules, seq=float(workload.seq))
     held = [weights(block, workload) for block in model.blocks]
     twice = np.array([0.0, model.n_tied_parameters, 0.0])
     is_trained = workload.objective != "lora"
@@ -123,16 +148,15 @@ def _step(model: ModelSpec, workload: Workload, strategy: Strategy, rules: Memor
         moments=twice * is_trained * _moments_share(held),
         in_four_bits=0.0 * twice,
     )
-    return _Step(
+    return _Held(
         keeper=keeper,
-        where=residence(model, strategy, n_micro),
-        blocks=_blocks(model, workload, keeper, fresh),
+        where=residence(model, strategy, _n_micro(workload, strategy)),
         states=tuple(state_bytes(block, keeper) for block in held),
         tied=state_bytes(tied, keeper),
-        fresh=fresh,
+        fresh=_fresh(workload, strategy, rules),
         optimizer_temporary=_optimizer_temporary(model, workload, keeper),
         largest_gradient=reduce(
-            np.maximum, (_gradient_bytes(op, workload, keeper) for block in model.blocks for op in block.ops)
+            np.maximum, (gradient_bytes(op, workload, keeper) for block in model.blocks for op in block.ops)
         ),
     )
 
@@ -141,90 +165,6 @@ def _moments_share(held: list[Weights]) -> float:
     """Moments per trained parameter of the first block, which holds the tied embedding."""
     trained = float(np.sum(held[0].trained))
     return float(np.sum(held[0].moments)) / trained if trained else 0.0
-
-
-def _blocks(model: ModelSpec, workload: Workload, keeper: Keeper, fresh: Array) -> tuple[BlockMemory, ...]:
-    """Every block, walked once for each distinct shape of work in the table."""
-    strategy = keeper.strategy
-    counts = (strategy.micro_batch, strategy.tp, strategy.cp, strategy.recompute_every)
-    columns = np.broadcast_arrays(*(np.atleast_1d(np.asarray(count)) for count in counts), fresh)
-
-    def walk(*shapes: Array) -> tuple[BlockMemory, ...]:
-        micro_batch, tp, cp, every, is_fresh = shapes
-        one: Strategy = replace(strategy, micro_batch=micro_batch, tp=tp, cp=cp, recompute_every=every)
-        at = replace(keeper, strategy=one)
-        return tuple(_block(block, workload, at, is_fresh.astype(np.bool_)) for block in model.blocks)
-
-    return once_per_combination(tuple(columns), walk, _spread)
-
-
-def _spread(blocks: tuple[BlockMemory, ...], index: Array) -> tuple[BlockMemory, ...]:
-    names = [item.name for item in fields(BlockMemory)]
-    return tuple(
-        BlockMemory(**{n: value[index] if np.ndim(value := getattr(b, n)) else value for n in names}) for b in blocks
-    )
-
-
-def _block(block: Block, workload: Workload, keeper: Keeper, fresh: Array) -> BlockMemory:
-    """Walk the block's backward, last op first, for its peak.
-
-    Eager sequence parallelism stops at the ends, which see whole sequences.
-    """
-    rules, strategy = keeper.rules, keeper.strategy
-    if rules.keeps_gathered and strategy.sequence_parallel and is_end(block):
-        keeper = replace(keeper, strategy=replace(strategy, sequence_parallel=False))
-    each = [op_kept_bytes(op, keeper) for op in block.ops]
-    kept = live = sum(each, start=np.zeros(()))
-    peak: Number = 0.0
-    logits: Number = 0.0
-    made: Number = 0.0
-    for op, own in zip(reversed(block.ops), reversed(each), strict=True):
-        need = backward_need_bytes(op, keeper)
-        gradient = _gradient_bytes(op, workload, keeper)
-        made = made + gradient
-        peak = np.maximum(peak, live + need + np.where(fresh, made, gradient))
-        if isinstance(op, CrossEntropy):
-            logits = own + need
-        live = live - own
-    stored = _stored(block, kept, keeper)
-    if strategy.recompute != "none":
-        stored = stored + (kept - stored) * (1.0 - 1.0 / strategy.recompute_every)
-    held_logits = logits * rules.held_logit_bytes / max(rules.loss_bytes, 1.0)
-    return BlockMemory(
-        stored=stored + held_logits,
-        kept=kept,
-        peak=peak,
-        logits=logits,
-        boundary=boundary_bytes(block, keeper),
-    )
-
-
-def _stored(block: Block, kept: Number, keeper: Keeper) -> Number:
-    """What is stored until backward: all that is kept, or less where it is recomputed. The ends never are."""
-    recompute, rules = keeper.strategy.recompute, keeper.rules
-    if recompute == "none" or is_end(block):
-        return kept
-    if recompute == "full":
-        return boundary_bytes(block, keeper)
-    if rules.selective == "results":
-        return boundary_bytes(block, keeper) + results_bytes(block, keeper)
-    if rules.attention == "flash":
-        return kept
-    return kept - sum((pair_bytes(op, keeper) for op in block.ops if isinstance(op, Attention)), start=0.0)
-
-
-def is_end(block: Block) -> bool:
-    """Whether a block is an end of the model: it looks tokens up or computes the loss."""
-    return any(isinstance(op, Lookup | CrossEntropy) for op in block.ops)
-
-
-def _gradient_bytes(op: Op, workload: Workload, keeper: Keeper) -> Number:
-    """Bytes of the gradient that an op's backward makes, where none is waiting for it to be written into."""
-    if not keeper.rules.fresh_gradients:
-        return 0.0
-    divided = op.split != "none"
-    gradient = keeper.rules.gradient_bytes or keeper.compute_bytes
-    return trained_parameters(op, workload) * gradient / (keeper.strategy.tp if divided else 1.0)
 
 
 def _optimizer_temporary(model: ModelSpec, workload: Workload, keeper: Keeper) -> Number:
@@ -239,18 +179,18 @@ def _optimizer_temporary(model: ModelSpec, workload: Workload, keeper: Keeper) -
     return 2.0 * keeper.rules.moment_bytes * largest / strategy.tp
 
 
-def _sum(step: _Step, name: str) -> Array:
+def _sum(step: _Held, name: str) -> Array:
     """A field of the states summed over what each stage holds."""
     total = sum(
         (n * getattr(state, name) for n, state in zip(step.where.repeats, step.states, strict=True)),
         start=np.zeros(()),
     )
-    both = np.minimum(step.where.repeats[0], step.where.repeats[-1]) if len(step.blocks) > 1 else 0.0
+    both = np.minimum(step.where.repeats[0], step.where.repeats[-1]) if len(step.states) > 1 else 0.0
     left: Array = total - both * getattr(step.tied, name)
     return left
 
 
-def _fixed(step: _Step) -> dict[str, Number]:
+def _fixed(step: _Held) -> dict[str, Number]:
     """The parts that do not move during a step: states, gathered blocks and buckets, workspace."""
     rules, strategy = step.keeper.rules, step.keeper.strategy
     is_shared = np.asarray(strategy.dp, dtype=float) * strategy.cp > 1
@@ -267,7 +207,7 @@ def _fixed(step: _Step) -> dict[str, Number]:
     }
 
 
-def _join(step: _Step) -> Number:
+def _join(step: _Held) -> Number:
     """The bucket that gradients are joined in after backward, where the stack makes one: at least one parameter's."""
     everything, strategy = _sum(step, "gradients"), step.keeper.strategy
     is_shared = np.asarray(strategy.dp, dtype=float) * strategy.cp > 1
@@ -276,75 +216,79 @@ def _join(step: _Step) -> Number:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Moment:
-    """Memory that moves, at a moment that may be the peak.
+class _Activity:
+    """Activations at a moment that may be the peak: of all that is stored, and of the block at work.
 
-    ``elsewhere``: activations of all that is stored; ``here``: parts of the block at work, on stages where it is
-    ``present``; ``gradients``: those that are there. (stages, candidates), but ``here``: (candidates,).
+    ``here``: parts of the block at work, (candidates,), on stages where it is ``present``; else (stages, candidates).
     """
 
     elsewhere: Number
     present: Number
     here: Mapping[str, Number]
-    gradients: Number
 
     @property
-    def total(self) -> Number:
+    def bytes(self) -> Number:
         """All of it."""
-        return self.elsewhere + self.present * sum(self.here.values(), start=0.0) + self.gradients
+        return self.elsewhere + self.present * sum(self.here.values(), start=0.0)
 
     @property
     def parts(self) -> dict[str, Number]:
         """By part."""
         parts = {name: self.present * size for name, size in self.here.items()}
         parts["activations"] = self.elsewhere + parts["activations"]
-        return parts | {"gradients": self.gradients}
+        return parts
 
 
-def _whole(fixed: Mapping[str, Number], moments: list[_Moment]) -> list[dict[str, Array]]:
+def _whole(fixed: Mapping[str, Number], moments: list[dict[str, Number]]) -> list[dict[str, Array]]:
     """Every part at every moment, (stages, candidates) each."""
-    found = [{**fixed, **moment.parts} for moment in moments]
+    found = [{**fixed, **moment} for moment in moments]
     widest = np.broadcast_shapes(*(np.shape(value) for moment in found for value in moment.values()))
     return [{part: np.broadcast_to(value, widest) for part, value in moment.items()} for moment in found]
 
 
-def _moments(step: _Step) -> list[_Moment]:
-    """Each moment that may be the peak.
+def _moments(flow: _Flow, held: _Held) -> list[dict[str, Number]]:
+    """What moves at each moment that may be the peak, by part."""
+    found = []
+    for active, (gradients, temporary) in zip(_activities(flow), _waiting(held), strict=True):
+        parts = active.parts
+        found.append(parts | {"gradients": gradients, "temporary": parts["temporary"] + temporary})
+    return found
 
-    From the last block backwards: ``alive`` is what is stored of all micro-batches in flight, ``made`` the gradients
-    that this backward has produced. A tied table's two gradients wait for each other, and are then added into a third.
+
+def _activities(flow: _Flow) -> list[_Activity]:
+    """From the last block backwards, the backward of its last repeat, then of its first; the end; the update.
+
+    ``alive`` is what is stored of all micro-batches in flight.
     """
-    everything, fresh = _sum(step, "gradients"), step.keeper.rules.fresh_gradients
-    placed = list(zip(step.where.repeats, step.blocks, step.states, strict=True))
-    alive: Number = sum((n * block.stored for n, block, _ in placed), start=np.zeros(())) * step.where.in_flight
-    tied: Number = 0.0
-    if fresh:
-        tied = step.tied.gradients * np.minimum(step.where.repeats[0], step.where.is_last)
-    waiting = np.where(step.fresh, 0.0, tied) if fresh else 0.0
-    made: Number = 0.0
-    found: list[_Moment] = []
-    for n, block, state in reversed(placed):
-        here, present = _in_backward(block), np.minimum(n, 1.0)
-        for before in (0.0, np.maximum(n - 1.0, 0.0)):  # the last repeat, then the first
-            there = everything + waiting
-            if fresh:
-                there = np.where(step.fresh, made + before * state.gradients, there)
-            elsewhere = alive - before * block.stored
-            found.append(_Moment(elsewhere=elsewhere, present=present, here=here, gradients=there))
-        made = made + n * state.gradients
+    placed = list(zip(flow.where.repeats, flow.blocks, strict=True))
+    alive: Number = sum((n * block.stored for n, block in placed), start=np.zeros(())) * flow.where.in_flight
+    found: list[_Activity] = []
+    for n, block in reversed(placed):
+        here, present = in_backward(block), np.minimum(n, 1.0)
+        for before in (0.0, np.maximum(n - 1.0, 0.0)):
+            found.append(_Activity(elsewhere=alive - before * block.stored, present=present, here=here))
         alive = alive - n * block.stored
-    end = {"activations": 0.0, "logits": 0.0, "temporary": 2.0 * tied + waiting}
-    update = {"activations": 0.0, "logits": 0.0, "temporary": np.maximum(step.optimizer_temporary, _join(step))}
-    found.append(_Moment(elsewhere=alive, present=1.0, here=end, gradients=everything))
-    return [*found, _Moment(elsewhere=0.0, present=1.0, here=update, gradients=everything)]
+    nothing = {"activations": 0.0, "logits": 0.0, "temporary": 0.0}
+    end = _Activity(elsewhere=alive, present=1.0, here=nothing)
+    return [*found, end, _Activity(elsewhere=0.0, present=1.0, here=nothing)]
 
 
-def _in_backward(block: BlockMemory) -> dict[str, Number]:
-    """What a block's backward holds beside what is stored: its own kept tensors, the logits, the rest."""
-    logits = np.minimum(block.logits, block.peak)
-    own = np.minimum(block.kept, block.peak - logits)
-    return {
-        "activations": own - block.stored,
-        "logits": logits,
-        "temporary": block.peak - own - logits + block.boundary,
-    }
+def _waiting(held: _Held) -> list[tuple[Number, Number]]:
+    """Gradients, and what the update or their joining takes on top, at the moments of ``_activities``.
+
+    ``made``: the gradients that this backward has produced. A tied table's two gradients wait for each other, and are
+    then added into a third.
+    """
+    everything, fresh = _sum(held, "gradients"), held.keeper.rules.fresh_gradients
+    update = np.maximum(held.optimizer_temporary, _join(held))
+    if not fresh:
+        return [(everything, 0.0)] * (2 * len(held.states) + 1) + [(everything, update)]
+    tied = held.tied.gradients * np.minimum(held.where.repeats[0], held.where.is_last)
+    waiting = np.where(held.fresh, 0.0, tied)
+    made: Number = 0.0
+    found: list[tuple[Number, Number]] = []
+    for n, state in reversed(list(zip(held.where.repeats, held.states, strict=True))):
+        for before in (0.0, np.maximum(n - 1.0, 0.0)):
+            found.append((np.where(held.fresh, made + before * state.gradients, everything + waiting), 0.0))
+        made = made + n * state.gradients
+    return [*found, (everything, 2.0 * tied + waiting), (everything, update)]
