@@ -34,6 +34,10 @@ TWO: dict[str, Any] = {
     "gpt2 pp2 interleaved": ("gpt2", {"pp": 2, "micro_batch": 2, "schedule": "interleaved", "virtual_stages": 2}),
     "llama pp2 zero bubble": ("llama", {"pp": 2, "micro_batch": 2, "schedule": "zero_bubble", "virtual_stages": 2}),
     "llama pp2 uneven full": ("llama", {"pp": 2, "micro_batch": 2, "stages": [1, 3], "recompute": "full"}),
+    "llama pp2 bf16": ("llama", {"pp": 2, "micro_batch": 2, "precision": "bf16"}),
+    "gpt2 zero3 bf16": ("gpt2", {"dp": 2, "micro_batch": 2, "zero_stage": 3, "precision": "bf16"}),
+    "mixtral ep2 zero1": ("mixtral", {"dp": 2, "ep": 2, "micro_batch": 2, "zero_stage": 1}),
+    "mixtral ep2 zero3": ("mixtral", {"dp": 2, "ep": 2, "micro_batch": 2, "zero_stage": 3}),
     "mixtral ep2": ("mixtral", {"dp": 2, "ep": 2, "micro_batch": 2}),
     "llama tp2 full": ("llama", {"tp": 2, "micro_batch": 8, "recompute": "full"}),
     "llama tp2 sp selective": (
@@ -44,6 +48,7 @@ TWO: dict[str, Any] = {
 
 DP_TP = {"dp": 2, "tp": 2, "micro_batch": 2}
 PP = {"pp": 2, "micro_batch": 2}
+INTERLEAVED = {"schedule": "interleaved", "virtual_stages": 2}
 FOUR: dict[str, Any] = {
     **{f"{kind} dp2 tp2": (kind, DP_TP) for kind in ("llama", "vit")},
     **{f"{kind} zero{stage} tp2": (kind, {**DP_TP, "zero_stage": stage}) for kind in KINDS for stage in (1, 3)},
@@ -66,9 +71,20 @@ FOUR: dict[str, Any] = {
             "tp2 sp pp2": {**PP, "tp": 2, "sequence_parallel": True},
             "cp2 tp2": {"cp": 2, "tp": 2, "micro_batch": 4},
             "cp2 zero3": {"cp": 2, "dp": 2, "micro_batch": 2, "zero_stage": 3},
+            "cp2 pp2": {**PP, "cp": 2},
+            "cp2 pp2 interleaved all_to_all": {**PP, "cp": 2, **INTERLEAVED, "cp_kind": "all_to_all"},
+            "cp2 tp2 sp": {"cp": 2, "tp": 2, "micro_batch": 4, "sequence_parallel": True},
+            "tp2 sp pp2 interleaved": {**PP, "tp": 2, "sequence_parallel": True, **INTERLEAVED},
         }.items()
     },
-    "llama tp2 pp2 interleaved": ("llama", {**PP, "tp": 2, "schedule": "interleaved", "virtual_stages": 2}),
+    "llama tp2 pp2 interleaved": ("llama", {**PP, "tp": 2, **INTERLEAVED}),
+    "llama cp2 dp2": ("llama", {"cp": 2, "dp": 2, "micro_batch": 2}),
+    "llama cp2 zero1": ("llama", {"cp": 2, "dp": 2, "micro_batch": 2, "zero_stage": 1}),
+    "llama cp2 pp2 full": ("llama", {**PP, "cp": 2, "recompute": "full"}),
+    "llama zero1 pp2 zero bubble": (
+        "llama",
+        {**PP, "dp": 2, "zero_stage": 1, **INTERLEAVED, "schedule": "zero_bubble"},
+    ),
     "llama zero3 pp2": ("llama", {**PP, "dp": 2, "zero_stage": 3}),
     "llama pp4": ("llama", {"pp": 4, "micro_batch": 2}),
     "mixtral ep2 tp2": ("mixtral", {**DP_TP, "ep": 2}),
@@ -76,6 +92,16 @@ FOUR: dict[str, Any] = {
     "mixtral ep4": ("mixtral", {"dp": 4, "ep": 4, "micro_batch": 2}),
     "mixtral ep2 pp2": ("mixtral", {**PP, "dp": 2, "ep": 2}),
     "mixtral ep2 cp2": ("mixtral", {"dp": 2, "ep": 2, "cp": 2, "micro_batch": 2}),
+    **{
+        f"mixtral ep2 of zero{stage} on {n}": (
+            "mixtral",
+            {"dp": 4, "ep": 2, "micro_batch": 2, "zero_stage": stage, "shard": n},
+        )
+        for stage, n in ((1, 4), (2, 2), (3, 4))
+    },
+    "mixtral ep2 tp2 sp": ("mixtral", {**DP_TP, "ep": 2, "sequence_parallel": True}),
+    "mixtral ep2 zero3 tp2": ("mixtral", {**DP_TP, "ep": 2, "zero_stage": 3}),
+    "mixtral ep2 zero1 pp2": ("mixtral", {**PP, "dp": 2, "ep": 2, "zero_stage": 1}),
 }
 EIGHT: dict[str, Any] = {
     **{
@@ -85,11 +111,20 @@ EIGHT: dict[str, Any] = {
             "dp2 tp2 pp2": {**DP_TP, "pp": 2},
             "zero2 tp2 sp pp2": {**DP_TP, "pp": 2, "zero_stage": 2, "sequence_parallel": True},
             "zero3 tp2 cp2": {**DP_TP, "cp": 2, "zero_stage": 3},
+            "tp2 sp pp2 cp2": {**PP, "tp": 2, "cp": 2, "sequence_parallel": True},
+            "zero2 pp2 cp2": {**PP, "dp": 2, "cp": 2, "zero_stage": 2},
         }.items()
     },
+    "mixtral ep2 of zero3 tp2": ("mixtral", {**DP_TP, "dp": 4, "ep": 2, "zero_stage": 3}),
+    "mixtral ep2 zero3 pp2 cp2": ("mixtral", {**PP, "dp": 2, "ep": 2, "cp": 2, "zero_stage": 3}),
     "mixtral ep2 tp2 pp2": ("mixtral", {**DP_TP, "ep": 2, "pp": 2}),
     "llama hsdp 2x2 tp2": ("llama", {**DP_TP, "dp": 4, "zero_stage": 3, "shard": 2}),
     "llama dp outermost": ("llama", {**DP_TP, "pp": 2, "order": ["pp", "tp", "cp", "ep", "dp"]}),
+}
+SIXTEEN: dict[str, Any] = {
+    "llama dp2 tp2 pp2 cp2": ("llama", {**DP_TP, "pp": 2, "cp": 2}),
+    "gpt2 zero2 tp2 sp pp2 cp2": ("gpt2", {**DP_TP, "pp": 2, "cp": 2, "zero_stage": 2, "sequence_parallel": True}),
+    "mixtral ep2 zero1 tp2 pp2 cp2": ("mixtral", {**DP_TP, "pp": 2, "cp": 2, "ep": 2, "zero_stage": 1}),
 }
 
 
@@ -130,3 +165,9 @@ def test_four_processes(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_eight_processes(tmp_path: Path) -> None:
     check(tmp_path, 8, EIGHT)
+
+
+@pytest.mark.distributed
+@pytest.mark.slow
+def test_four_axes_on_sixteen_processes(tmp_path: Path) -> None:
+    check(tmp_path, 16, SIXTEEN)

@@ -21,7 +21,7 @@ from trainwright.runtime.pipeline import make_pipeline
 from trainwright.runtime.place import Place
 from trainwright.runtime.precision import precision
 from trainwright.runtime.recompute import blocks_of, recompute_blocks
-from trainwright.runtime.shard import refuse_unbuilt, shard_model
+from trainwright.runtime.shard import shard_model
 from trainwright.runtime.share import whole
 from trainwright.runtime.stage import cut_model, stage_ranges
 from trainwright.runtime.tensor import divide
@@ -82,10 +82,6 @@ REFUSALS = {
     "ends": (
         lambda: cut_model(llama(model_type="gpt_neox"), [0], stage_ranges(2, 2, None)),
         "does not know where GPTNeoXForCausalLM begins and ends: it has no model.embed_tokens",
-    ),
-    "combination": (
-        lambda: refuse_unbuilt(Strategy(pp=2, cp=2)),
-        "cannot carry out pp with bf16, pp with cp of this strategy",
     ),
     "offload": (lambda: shard_model(llama(), Strategy(offload="optimizer"), Mesh(sizes={}, indexes={})), "offload"),
     "precision": (lambda: precision("fp8"), "precision fp8 does not run on cpu"),

@@ -48,11 +48,23 @@ def divide_attention(model: nn.Module, group: Group, index: int, size: int, kind
 
 def stretch(tensor: Tensor, index: int, size: int) -> Tensor:
     """This process's stretch of sequences [batch, seq, ...]."""
+    if size == 1:
+        return tensor
     if tensor.shape[1] % size:
         raise InvalidInputError(
             f"sequences of {tensor.shape[1]} do not divide over cp {size}", hint="choose a length that divides"
         )
     return tensor.chunk(size, dim=1)[index]
+
+
+def positions_of(ids: Tensor, index: int, size: int) -> dict[str, Tensor]:
+    """What tells a model where a stretch of ids [batch, n] begins; nothing where sequences are whole.
+
+    >>> positions_of(torch.zeros(1, 2), 1, 2)["position_ids"].tolist()
+    [[2, 3]]
+    """
+    n = ids.shape[1]
+    return {} if size == 1 else {"position_ids": torch.arange(index * n, (index + 1) * n)[None]}
 
 
 def _no_mask(*_args: Any, **_kwargs: Any) -> None:

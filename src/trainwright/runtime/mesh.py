@@ -1,7 +1,8 @@
 """A strategy's axes as process groups.
 
-Data parallel is two axes inside: ``shard`` (processes that divide states, or experts, between them) and ``rep``
-(replicas of those). Plain data parallel has shard 1.
+Data parallel is three axes inside: ``ep`` (processes that divide experts between them), ``shard`` (processes that
+divide states; those of what is no expert are divided over ep too) and ``rep`` (replicas of those). Plain data parallel
+has ep and shard 1.
 """
 
 from __future__ import annotations
@@ -20,9 +21,13 @@ from trainwright.errors import InvalidInputError
 from trainwright.jobs.strategy import Strategy
 from trainwright.runtime.place import Place
 
-MeshAxis = Literal["tp", "cp", "shard", "rep", "pp"]
-JOINT: tuple[tuple[MeshAxis, ...], ...] = (("shard", "rep"), ("cp", "shard", "rep"), ("cp", "rep"))
-"""Axes that some collective crosses together: the loss, gradients, gradients of sharded states."""
+MeshAxis = Literal["tp", "cp", "ep", "shard", "rep", "pp"]
+STATES: tuple[MeshAxis, ...] = ("ep", "shard")
+"""Axes that divide the states of what is no expert."""
+REPLICAS: tuple[MeshAxis, ...] = ("cp", "rep")
+"""Axes over which divided states are held alike."""
+JOINT: tuple[tuple[MeshAxis, ...], ...] = (STATES, REPLICAS, (*STATES, *REPLICAS), ("shard", *REPLICAS))
+"""Axes that some collective crosses together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,22 +58,26 @@ class Mesh:
     @property
     def dp(self) -> int:
         """Data-parallel processes."""
-        return self.size("shard", "rep")
+        return self.size(*STATES, "rep")
 
     @property
     def dp_index(self) -> int:
         """This process's place among them: which part of the batch it sees."""
-        return self.index("shard", "rep")
+        return self.index(*STATES, "rep")
 
-    def sharding_mesh(self) -> DeviceMesh:
-        """What fully_shard divides states over: the shard axis, with replicas around it where there are some."""
-        shard: tuple[MeshAxis, ...] = ("shard",)
-        replicas = self._present(("cp", "rep"))
+    def sharding_mesh(self, *over: MeshAxis) -> DeviceMesh:
+        """What fully_shard divides states over: these axes, with replicas around them where there are some."""
+        shard, replicas = self._present(over), self._present(REPLICAS)
         if not replicas:
             return DeviceMesh.from_group(self.groups[shard], "cpu", mesh_dim_names=("shard",))
-        ranks = torch.tensor(self.ranks[self._present(("shard", *replicas))]).view(-1, self.size("shard"))
+        axes = self._present((*shard, *replicas))
+        grid = torch.tensor(self.ranks[axes]).view([self.sizes[axis] for axis in reversed(axes)])
+        slowest_first = [len(axes) - 1 - axes.index(axis) for axis in (*reversed(replicas), *reversed(shard))]
         return DeviceMesh.from_group(
-            [self.groups[replicas], self.groups[shard]], "cpu", mesh=ranks, mesh_dim_names=("replicate", "shard")
+            [self.groups[replicas], self.groups[shard]],
+            "cpu",
+            mesh=grid.permute(slowest_first).reshape(-1, self.size(*shard)),
+            mesh_dim_names=("replicate", "shard"),
         )
 
     def _present(self, axes: Sequence[MeshAxis]) -> tuple[MeshAxis, ...]:
@@ -91,8 +100,6 @@ def make_mesh(strategy: Strategy, place: Place) -> Mesh:
     indexes = _indexes(sizes, place.rank)
     mesh = Mesh(sizes=sizes, indexes=indexes)
     joint = [tuple(axis for axis in sizes if axis in axes) for axes in JOINT]
-    with_shard = tuple(axis for axis in sizes if axis in ("cp", "rep"))
-    joint.append(tuple(axis for axis in sizes if axis in ("shard", *with_shard)))
     for axes in dict.fromkeys([*((axis,) for axis in sizes), *(j for j in joint if j)]):
         for ranks in _all_groups(sizes, axes):
             group = dist.new_group(list(ranks))
@@ -104,18 +111,18 @@ def make_mesh(strategy: Strategy, place: Place) -> Mesh:
 def _sizes(strategy: Strategy) -> dict[MeshAxis, int]:
     """Size by axis, fastest first, axes of one process left out."""
     dp, ep = int(strategy.dp), int(strategy.ep)
-    shard = ep if ep > 1 else 1
+    states = ep
     if strategy.zero_stage > 0:
-        shard = int(strategy.shard) if strategy.shard is not None else dp
-    if dp % shard:
+        states = int(strategy.shard) if strategy.shard is not None else dp
+    if dp % states or states % ep:
         raise InvalidInputError(
-            f"dp {dp} does not divide into groups of {shard} that share states or experts",
-            hint=f"choose a divisor of {dp}",
+            f"dp {dp} does not divide into groups of {states} that share states or experts, with experts over {ep}",
+            hint=f"choose a divisor of {dp} that ep divides",
         )
     sizes: dict[MeshAxis, int] = {}
     for axis in strategy.order:
         if axis == "dp":
-            sizes |= {"shard": shard, "rep": dp // shard}
+            sizes |= {"ep": ep, "shard": states // ep, "rep": dp // states}
         elif axis != "ep":
             sizes[axis] = int(getattr(strategy, axis))
     return {axis: size for axis, size in sizes.items() if size > 1}

@@ -7,6 +7,7 @@ arXiv:2104.04473), zero bubble (Qi et al., arXiv:2401.10241).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from torch.distributed.pipelining import (
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.strategy import Strategy
 from trainwright.runtime.mesh import Mesh
+from trainwright.runtime.precision import Precision
 from trainwright.runtime.recompute import blocks_of
 from trainwright.runtime.stage import Cut, Stage, cut_model, stage_ranges
 
@@ -37,6 +39,7 @@ class Pipeline:
         self._strategy = strategy
         self._group: Any = mesh.group("pp")
         self._size = mesh.size("pp")
+        cut.running.stretch = mesh.index("cp"), mesh.size("cp")
         self._modules = {number: Stage(model, cut, number) for number in cut.stages}
         self.tied_name, self.tied_group = tied_over(model, cut, mesh)
         self._schedules: dict[int, Any] = {}
@@ -52,13 +55,18 @@ class Pipeline:
         """Whether the embedding lies here."""
         return 0 in self.cut.stages
 
-    def gradients(self, micros: Sequence[tuple[Tensor, Tensor]], loss: Loss, mark: Callable[[str], None]) -> Tensor:
-        """Forward and backward of all micro-batches in the schedule's order; the summed loss, 0 but on the last."""
-        self._mark = mark
+    def gradients(
+        self, micros: Sequence[tuple[Tensor, Tensor]], loss: Loss, run: Precision, mark: Callable[[str], None]
+    ) -> Tensor:
+        """Forward and backward of all micro-batches in the schedule's order; the summed loss, 0 but on the last.
+
+        ``run`` is entered for each forward alone: what stages exchange and backward are outside of it.
+        """
+        self._mark, self.cut.running.precision = mark, run
         schedule = self._schedules.get(len(micros))
         if schedule is None:
             schedule = self._schedules[len(micros)] = self._make_schedule(len(micros))
-        schedule._loss_fn = loss
+        schedule._loss_fn = partial(_in_precision, loss, run)
         losses: list[Tensor] = []
         ids = torch.cat([inputs for inputs, _ in micros])
         targets = torch.cat([wanted for _, wanted in micros])
@@ -152,6 +160,11 @@ def tied_over(model: nn.Module, cut: Cut, mesh: Mesh) -> tuple[str | None, Any]:
     dist.broadcast_object_list(box, src=column[-1], group=mesh.group("pp"))
     inside = mesh.index("pp") in (0, mesh.size("pp") - 1) and box[0] is not None
     return (box[0], group) if inside else (None, None)
+
+
+def _in_precision(loss: Loss, run: Precision, logits: Tensor, targets: Tensor) -> Tensor:
+    with run():
+        return loss(logits, targets)
 
 
 def _no_loss(_logits: Tensor, _targets: Tensor) -> Tensor:

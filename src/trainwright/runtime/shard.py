@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.strategy import Strategy
 from trainwright.runtime.collective import all_reduce, sum_gradients
-from trainwright.runtime.context import divide_attention, stretch
+from trainwright.runtime.context import divide_attention, positions_of, stretch
 from trainwright.runtime.expert import divide_experts
 from trainwright.runtime.loss import divided_loss_sum, loss_sum
-from trainwright.runtime.mesh import Mesh, MeshAxis
+from trainwright.runtime.mesh import REPLICAS, STATES, Mesh, MeshAxis
 from trainwright.runtime.model import logits_of
 from trainwright.runtime.pipeline import Pipeline, make_pipeline
 from trainwright.runtime.precision import Precision
@@ -33,7 +33,8 @@ class Sharded:
     """A model on its mesh.
 
     ``local`` are this process's parameters as the optimizer sees them, plain tensors by name; ``shares`` says which
-    part of the whole each divided one is, ``over`` which axes divide it. ``division`` is what tensor parallelism made.
+    part of the whole each divided one is, ``over`` which axes divide it; ``experts`` lie on one process of ``ep`` each.
+    ``division`` is what tensor parallelism made.
     """
 
     model: nn.Module
@@ -43,7 +44,8 @@ class Sharded:
     local: dict[str, nn.Parameter]
     shares: dict[str, Share]
     over: dict[str, tuple[MeshAxis, ...]] = field(default_factory=dict)
-    rows: RowOptimizerShards | None = None
+    experts: frozenset[str] = frozenset()
+    rows: tuple[RowOptimizerShards, ...] = ()
     pipeline: Pipeline | None = None
 
     @property
@@ -78,22 +80,25 @@ class Sharded:
         """[loss summed, targets, how often the likeliest answer is right] of this process's part; needs no gradient."""
         if self.pipeline is not None:
             config: Any = self.model.config
-            found = self.pipeline.logits(inputs, config.hidden_size)
+            ids, wanted = self._stretched(inputs, targets)
+            found = self.pipeline.logits(ids, config.hidden_size)
             if found is None:
                 return torch.zeros(3, dtype=torch.float64)
-            logits, wanted = found, targets
+            logits = found
         else:
             logits, wanted = self._logits_and_targets(inputs, targets)
         right = float((logits.argmax(-1) == wanted).sum()) if hits else 0.0
         return torch.tensor([float(self.loss(logits, wanted)), float(wanted.numel()), right], dtype=torch.float64)
 
     def _logits_and_targets(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        ids, wanted = self._stretched(inputs, targets)
+        positions = positions_of(ids, self.mesh.index("cp"), self.mesh.size("cp"))
+        return logits_of(self.model, ids, **positions), wanted
+
+    def _stretched(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """This process's stretch of the sequences, all of them without context parallelism."""
         size, index = self.mesh.size("cp"), self.mesh.index("cp")
-        if size == 1:
-            return logits_of(self.model, inputs), targets
-        ids = stretch(inputs, index, size)
-        positions = torch.arange(index * ids.shape[1], (index + 1) * ids.shape[1])[None]
-        return logits_of(self.model, ids, position_ids=positions), stretch(targets, index, size)
+        return stretch(inputs, index, size), stretch(targets, index, size)
 
     def gradients(self, micros: Sequence[tuple[Tensor, Tensor]], scale: float, run: Precision, mark: Mark) -> Tensor:
         """Forward and backward of each micro-batch (inputs, targets); returns ``scale`` times the sum of their losses.
@@ -101,8 +106,8 @@ class Sharded:
         Gradients of that are added up in the parameters; ``mark`` is told what was done when it is done.
         """
         if self.pipeline is not None:
-            with run():
-                return self.pipeline.gradients(micros, lambda out, wanted: scale * self.loss(out, wanted), mark)
+            parts = [self._stretched(*micro) for micro in micros]
+            return self.pipeline.gradients(parts, lambda out, wanted: scale * self.loss(out, wanted), run, mark)
         total = torch.zeros(())
         for inputs, targets in micros:
             with run():
@@ -120,27 +125,31 @@ class Sharded:
             _sum_local(partial, self.mesh.group("tp"))
         if self.tied is not None and self.pipeline is not None:
             _sum_local([named[self.tied]], self.pipeline.tied_group)
+        experts = [p for name, p in named.items() if name in self.experts]
         if self.strategy.zero_stage >= 2:
+            if self.mesh.size("shard") == 1:
+                self._sum(experts, *REPLICAS)  # the others are fully_shard's
             for name, parameter in named.items():
                 self.local[name].grad = None if parameter.grad is None else _plain(parameter.grad)
                 parameter.grad = None
             return
-        if self.rows is not None:
-            if self.mesh.size("cp", "rep") > 1:
-                sum_gradients(list(named.values()), self.mesh.group("cp", "rep"))
-            self.rows.take_gradients()
+        if self.rows:
+            self._sum(list(named.values()), *REPLICAS)
+            for rows in self.rows:
+                rows.take_gradients()
             return
-        experts = [p for name, p in named.items() if "shard" in self.over.get(name, ())]
-        if experts and self.mesh.size("cp", "rep") > 1:
-            sum_gradients(experts, self.mesh.group("cp", "rep"))
-        if self.mesh.size("cp", "shard", "rep") > 1:
-            others = [p for name, p in named.items() if "shard" not in self.over.get(name, ())]
-            sum_gradients(others, self.mesh.group("cp", "shard", "rep"))
+        self._sum(experts, *REPLICAS)
+        others = [p for name, p in named.items() if name not in self.experts]
+        self._sum(others, *STATES, *REPLICAS)
+
+    def _sum(self, parameters: list[nn.Parameter], *axes: MeshAxis) -> None:
+        if parameters and self.mesh.size(*axes) > 1:
+            sum_gradients(parameters, self.mesh.group(*axes))
 
     def after_update(self) -> None:
         """Once a step, after the optimizer: where rows were updated apart, everybody gets them."""
-        if self.rows is not None:
-            self.rows.give_parameters()
+        for rows in self.rows:
+            rows.give_parameters()
 
     def agree(self, loss: Tensor, flags: Sequence[float] = ()) -> tuple[float, float, list[float]]:
         """(loss, gradient norm, sums of flags) over all processes, in one small collective.
@@ -183,20 +192,21 @@ def shard_model(model: nn.Module, strategy: Strategy, mesh: Mesh) -> Sharded:
     if (size := mesh.size("cp")) > 1:
         divide_attention(model, mesh.group("cp"), mesh.index("cp"), size, strategy.cp_kind)
     if strategy.ep > 1:
-        for name in divide_experts(model, division.shares, mesh.group("shard"), mesh.index("shard"), int(strategy.ep)):
-            over[name] = (*over.get(name, ()), "shard")
+        for name in divide_experts(model, division.shares, mesh.group("ep"), mesh.index("ep"), int(strategy.ep)):
+            over[name] = (*over.get(name, ()), "ep")
+    experts = frozenset(name for name, axes in over.items() if "ep" in axes)
     recompute_blocks(model, strategy.recompute, int(strategy.recompute_every))
-    local, shares, rows = _divide_states(model, division, strategy, mesh, pipeline)
+    local, shares, rows = _divide_states(model, division, strategy, mesh, (pipeline, experts))
     if pipeline is not None:
         watch_last_blocks(model, pipeline.cut)
     for name in local:
-        if strategy.zero_stage and mesh.size("shard") > 1:
-            over[name] = (*over.get(name, ()), "shard")
+        if strategy.zero_stage:
+            over[name] = (*over.get(name, ()), *(("shard",) if name in experts else STATES))
         if pipeline is not None:
             over[name] = (*over.get(name, ()), "pp")
     return Sharded(
         model=model, mesh=mesh, strategy=strategy, division=division, local=local, shares=shares, over=over, rows=rows,
-        pipeline=pipeline,
+        experts=experts, pipeline=pipeline,
     )  # fmt: skip
 
 
@@ -204,26 +214,46 @@ def _divide_layers(model: nn.Module, strategy: Strategy, mesh: Mesh, pipeline: P
     """Tensor parallelism; a tied head goes by the embedding's name."""
     if (size := mesh.size("tp")) == 1:
         return Division()
-    division = divide(model, mesh.group("tp"), mesh.index("tp"), size, sequence=strategy.sequence_parallel)
+    division = divide(
+        model,
+        mesh.group("tp"),
+        mesh.index("tp"),
+        size,
+        sequence=strategy.sequence_parallel,
+        cut=None if pipeline is None else pipeline.cut,
+    )
     if pipeline is not None and pipeline.cut.tied is not None and pipeline.cut.tied[0] in division.shares:
         division.shares[pipeline.cut.tied[1]] = division.shares.pop(pipeline.cut.tied[0])
     return division
 
 
 def _divide_states(
-    model: nn.Module, division: Division, strategy: Strategy, mesh: Mesh, pipeline: Pipeline | None
-) -> tuple[dict[str, nn.Parameter], dict[str, Share], RowOptimizerShards | None]:
-    """(parameters as the optimizer sees them, their shares, stage 1's rows) after ZeRO."""
-    local = _canonical(model, pipeline)
-    n, index = mesh.size("shard"), mesh.index("shard")
-    if n == 1 or strategy.zero_stage == 0:
-        return local, dict(division.shares), None
+    model: nn.Module,
+    division: Division,
+    strategy: Strategy,
+    mesh: Mesh,
+    parts: tuple[Pipeline | None, frozenset[str]],
+) -> tuple[dict[str, nn.Parameter], dict[str, Share], tuple[RowOptimizerShards, ...]]:
+    """(parameters as the optimizer sees them, their shares, stage 1's rows) after ZeRO; parts: pipeline, experts."""
+    pipeline, experts = parts
+    local, shares = _canonical(model, pipeline), dict(division.shares)
+    if mesh.size(*STATES) == 1 or strategy.zero_stage == 0:
+        return local, shares, ()
+    kinds: tuple[tuple[tuple[MeshAxis, ...], list[str]], ...] = (
+        (STATES, [name for name in local if name not in experts]),
+        (("shard",), [name for name in local if name in experts]),
+    )
+    divided = [(axes, {name: local[name] for name in names}) for axes, names in kinds if mesh.size(*axes) > 1]
     if strategy.zero_stage == 1:
-        rows = RowOptimizerShards(local, division.shares, mesh)
-        return rows.rows, rows.shares, rows
-    shares = {name: rows_of(name, p, division.shares, index, n)[2] for name, p in local.items()}
-    shard_fully(model, mesh, strategy.zero_stage)
-    return {name: nn.Parameter(_plain(p.data)) for name, p in _canonical(model, pipeline).items()}, shares, None
+        rows = tuple(RowOptimizerShards(own, shares, mesh, axes) for axes, own in divided if own)
+        for each in rows:
+            local, shares = local | each.rows, shares | each.shares
+        return local, shares, rows
+    for axes, own in divided:
+        at, n = mesh.index(*axes), mesh.size(*axes)
+        shares |= {name: rows_of(name, p, shares, at, n)[2] for name, p in own.items()}
+    shard_fully(model, mesh, strategy.zero_stage, experts)
+    return {name: nn.Parameter(_plain(p.data)) for name, p in _canonical(model, pipeline).items()}, shares, ()
 
 
 def _canonical(model: nn.Module, pipeline: Pipeline | None) -> dict[str, nn.Parameter]:
@@ -235,10 +265,6 @@ def _canonical(model: nn.Module, pipeline: Pipeline | None) -> dict[str, nn.Para
 def refuse_unbuilt(strategy: Strategy) -> None:
     """Raise InvalidInputError for a strategy that the runtime cannot carry out."""
     wrong = {
-        "pp with bf16": strategy.pp > 1 and strategy.precision == "bf16",  # hangs in torch's exchange of shapes
-        "pp with cp": strategy.pp > 1 and strategy.cp > 1,
-        "pp with sequence_parallel and virtual_stages": strategy.sequence_parallel and strategy.virtual_stages > 1,
-        "ep with zero_stage": strategy.ep > 1 and strategy.zero_stage > 0,
         "offload": strategy.offload != "none",
     }
     if unbuilt := [name for name, is_wrong in wrong.items() if is_wrong]:

@@ -8,6 +8,7 @@ positions and rotary tables are made by the model itself.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from trainwright.errors import InvalidInputError
+from trainwright.runtime.context import positions_of
 from trainwright.runtime.model import logits_of
+from trainwright.runtime.precision import Precision
 from trainwright.runtime.recompute import blocks_of
 
 
@@ -40,11 +43,13 @@ USUAL_ENDS = Ends(before=("model.embed_tokens",), after=("model.norm", "lm_head"
 
 @dataclass(slots=True)
 class _Running:
-    """Which blocks run now, what came in, and what the last of them gave."""
+    """Which blocks run now, what came in, and what the last of them gave; ``stretch``: (index, size) of cp."""
 
     blocks: range = range(0)
     received: Tensor | None = None
     given: Tensor | None = None
+    stretch: tuple[int, int] = (0, 1)
+    precision: Precision = nullcontext
 
 
 class Received(nn.Module):
@@ -106,7 +111,8 @@ class Stage(nn.Module):
         first, last = self._number == 0, self._number == self._cut.n_stages - 1
         running.received = None if first else received
         ids = received if first else torch.zeros(received.shape[:2], dtype=torch.long)
-        logits = logits_of(self.model, ids)
+        with running.precision():
+            logits = logits_of(self.model, ids, **positions_of(ids, *running.stretch))
         given, running.received, running.given = running.given, None, None
         if last:
             return logits

@@ -187,7 +187,7 @@ def norm_of(parameters: Sequence[nn.Parameter]) -> float:
 
 def refuse_divided(settings: SyncSettings, sharded: Sharded) -> None:
     """Replicas that do not step together each need the whole model: InvalidInputError for anything but plain dp."""
-    axes = {"tp": "tp", "cp": "cp", "pp": "pp", "shard": "zero_stage or ep"}
+    axes = {"tp": "tp", "cp": "cp", "pp": "pp", "ep": "ep", "shard": "zero_stage"}
     divided = [name for axis, name in axes.items() if axis in sharded.mesh.sizes]
     if settings.mode != "all_reduce" and divided:
         raise InvalidInputError(

@@ -8,6 +8,7 @@ process's part of each sequence, and sums become reduce-scatters and gathers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ from trainwright.runtime.collective import Group
 from trainwright.runtime.differentiable import enter_columns, gather_parts, gather_seq, keep_part, scatter_seq, sum_rows
 from trainwright.runtime.recompute import blocks_of
 from trainwright.runtime.share import Share, even_cut
+from trainwright.runtime.stage import Cut
 from trainwright.runtime.tensorplan import TensorPlan, tensor_plan
 
 _PACKS = {"colwise": 1, "packed_colwise": 2, "packed_3": 3, "rowwise": 1, "embedding_rowwise": 1}
@@ -53,8 +55,13 @@ class _Around:
         return scatter_seq(tensor, self.group) if self.sequence else sum_rows(tensor, self.group)
 
 
-def divide(model: nn.Module, group: Group, index: int, size: int, *, sequence: bool = False) -> Division:
-    """Divide the model in place over the ``size`` processes of ``group``; this one is ``index``."""
+def divide(
+    model: nn.Module, group: Group, index: int, size: int, *, sequence: bool = False, cut: Cut | None = None
+) -> Division:
+    """Divide the model in place over the ``size`` processes of ``group``; this one is ``index``.
+
+    With ``sequence``, each stage of a cut model gets whole sequences and gives whole ones.
+    """
     plan = tensor_plan(model)
     _refuse_odd_heads(model, size)
     division = Division()
@@ -78,7 +85,7 @@ def divide(model: nn.Module, group: Group, index: int, size: int, *, sequence: b
         parent.register_forward_pre_hook(partial(_enter_first, around), with_kwargs=True)
     _divide_loose_parameters(model, plan, around)
     if sequence:
-        _divide_sequences(model, around)
+        _divide_sequences(model, around, cut)
     return division
 
 
@@ -167,11 +174,14 @@ def _leave_experts(around: _Around, _module: nn.Module, _args: Any, out: Tensor)
     return around.leave(out)
 
 
-def _divide_sequences(model: nn.Module, around: _Around) -> None:
+def _divide_sequences(model: nn.Module, around: _Around, cut: Cut | None) -> None:
     """Between the first block's input and the last block's output each process holds its part of every sequence."""
-    blocks = [block for block in blocks_of(model) if any(True for _ in block.parameters())]
+    blocks = blocks_of(model)
+    stretches = [range(len(blocks))] if cut is None else list(cut.stages.values())
 
-    def narrow(_module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    def narrow(due: Callable[[], bool], _module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        if not due():
+            return args, kwargs
         if args[0].shape[1] % around.size:
             raise InvalidInputError(
                 f"sequences of {args[0].shape[1]} do not divide over tp {around.size}",
@@ -179,17 +189,26 @@ def _divide_sequences(model: nn.Module, around: _Around) -> None:
             )
         return (keep_part(args[0], around.group), *args[1:]), kwargs
 
-    def widen(_module: nn.Module, _args: Any, out: Any) -> Any:
+    def widen(due: Callable[[], bool], _module: nn.Module, _args: Any, out: Any) -> Any:
+        if not due():
+            return out
         if isinstance(out, tuple):
             return (gather_parts(out[0], around.group), *out[1:])
         return gather_parts(out, around.group)
 
-    blocks[0].register_forward_pre_hook(narrow, with_kwargs=True)
-    blocks[-1].register_forward_hook(widen)
+    for stretch in stretches:
+        due = partial(_is_due, cut, stretch)
+        blocks[stretch[0]].register_forward_pre_hook(partial(narrow, due), with_kwargs=True)
+        blocks[stretch[-1]].register_forward_hook(partial(widen, due))
     inside = {id(p) for block in blocks for p in block.parameters()}
     for name, parameter in model.named_parameters():
         if id(parameter) in inside and name not in around.division.shares and name not in around.division.partial:
             around.division.partial.append(name)
+
+
+def _is_due(cut: Cut | None, stretch: range) -> bool:
+    """Whether these blocks run now: a pipeline's process may have several stages."""
+    return cut is None or cut.running.blocks == stretch
 
 
 def _divide_attributes(plan: TensorPlan, name: str, module: nn.Module, size: int) -> None:

@@ -18,21 +18,30 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from trainwright.errors import InvalidInputError
 from trainwright.runtime.collective import WIRE
-from trainwright.runtime.mesh import Mesh
+from trainwright.runtime.mesh import STATES, Mesh, MeshAxis
 from trainwright.runtime.recompute import blocks_of
 from trainwright.runtime.share import Share, cut_again, even_cut, whole
 
 
-def shard_fully(model: nn.Module, mesh: Mesh, stage: int) -> None:
-    """Stages 2 and 3, in place; gradients are summed, not averaged."""
+def shard_fully(model: nn.Module, mesh: Mesh, stage: int, experts: frozenset[str] = frozenset()) -> None:
+    """Stages 2 and 3, in place; gradients are summed, not averaged.
+
+    ``experts``: parameters that lie on one process of the axis ``ep`` each; they are divided over ``shard`` alone, and
+    left as they are where that has one process.
+    """
     if any(parameter.dim() == 0 for parameter in model.parameters()):
         raise InvalidInputError(
             f"{type(model).__name__} has parameters without dimensions, which cannot be sharded",
             hint="use zero_stage 0 or 1",
         )
-    over = mesh.sharding_mesh()
+    named, modules = dict(model.named_parameters()), dict(model.named_modules())
+    kept = {named[name] for name in experts} if mesh.size("shard") == 1 else set()
+    if not kept:
+        for owner in dict.fromkeys(name.rpartition(".")[0] for name in sorted(experts)):
+            fully_shard(modules[owner], mesh=mesh.sharding_mesh("shard"), reshard_after_forward=stage == 3)
+    over = mesh.sharding_mesh(*STATES)
     for module in (*(block for block in blocks_of(model) if any(True for _ in block.parameters())), model):
-        fully_shard(module, mesh=over, reshard_after_forward=stage == 3)
+        fully_shard(module, mesh=over, reshard_after_forward=stage == 3, ignored_params=kept)
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
@@ -51,10 +60,16 @@ def rows_of(name: str, parameter: Tensor, shares: Mapping[str, Share], index: in
 class RowOptimizerShards:
     """Stage 1: this process's rows of every parameter, as the optimizer's own parameters over the same memory."""
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], shares: Mapping[str, Share], mesh: Mesh) -> None:
-        self._group: Any = mesh.group("shard")
-        self._n = mesh.size("shard")
-        self._index = mesh.index("shard")
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        shares: Mapping[str, Share],
+        mesh: Mesh,
+        over: tuple[MeshAxis, ...] = STATES,
+    ) -> None:
+        self._group: Any = mesh.group(*over)
+        self._n = mesh.size(*over)
+        self._index = mesh.index(*over)
         self._parameters = parameters
         self.rows: dict[str, nn.Parameter] = {}
         self.shares: dict[str, Share] = {}
