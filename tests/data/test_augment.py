@@ -7,6 +7,7 @@ from trainwright.data.mixing import mix_of, mixed_rows
 from trainwright.jobs.augment import AUGMENTATIONS, parse_chain
 
 ALL = parse_chain([a.name for a in AUGMENTATIONS if a.kind != "mixing"])
+STEPS = [a.name for a in AUGMENTATIONS if a.kind not in ("mixing", "edges")]
 IMAGES = torch.randint(0, 256, (12, 3, 16, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
@@ -19,7 +20,7 @@ def test_pixels_depend_on_the_sample_and_the_epoch_and_not_on_the_batch() -> Non
     assert (augment(IMAGES, ids, 3, ALL, seed=6) - whole).abs().mean() > 0.01
 
 
-@pytest.mark.parametrize("name", [a.name for a in AUGMENTATIONS if a.kind != "mixing"])
+@pytest.mark.parametrize("name", STEPS)
 def test_every_step_changes_pixels_and_stays_between_black_and_white(name: str) -> None:
     changed = augment(IMAGES, np.arange(12), 0, parse_chain([name]), seed=0)
     assert changed.shape == IMAGES.shape
@@ -32,18 +33,39 @@ def test_every_step_changes_pixels_and_stays_between_black_and_white(name: str) 
 
 def test_flips_are_exact_and_neutral_numbers_change_nothing() -> None:
     always = augment(IMAGES, np.arange(12), 0, parse_chain(["flip 1"]), seed=0)
-    assert torch.equal(always, (IMAGES / 255).flip(-1))
+    assert torch.allclose(always, (IMAGES / 255).flip(-1), atol=1e-6)
     neutral = ["crop 1 1 1", "rotate 0", "brightness 1 1", "contrast 1 1", "saturation 1 1", "hue 1 1", "blur 0"]
     assert torch.allclose(augment(IMAGES, np.arange(12), 0, parse_chain(neutral), seed=0), IMAGES / 255, atol=2e-5)
 
 
+@pytest.mark.parametrize("name", STEPS)
+def test_bytes_through_opencv_and_floats_through_tensors_are_the_same_change(name: str) -> None:
+    """Smooth images, so that half a pixel of a window's rounding moves no value far."""
+    coarse = torch.rand(12, 3, 4, 4, generator=torch.Generator().manual_seed(2))
+    images = torch.nn.functional.interpolate(coarse, (64, 80), mode="bilinear").mul(255).round().to(torch.uint8)
+    chain = parse_chain([name])
+    ours, theirs = (augment(each, np.arange(12), 0, chain, seed=4) for each in (images, images / 255))
+    assert (ours - theirs).abs().mean() < 0.006
+    assert (ours - theirs).abs().mean() < 0.2 * (theirs - images / 255).abs().mean() + 0.001
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_what_lies_beyond_an_image_is_its_mirror_or_black(kind: torch.dtype) -> None:
+    white = torch.full((6, 1, 16, 16), 1.0)
+    images = (255 * white).to(kind) if kind == torch.uint8 else white
+    mirrored, black = (
+        augment(images, np.arange(6), 0, parse_chain(c), 0) for c in (["shift 0.3"], ["shift 0.3", "black_edges"])
+    )
+    assert torch.allclose(mirrored, white)
+    assert (black.mean(dim=(1, 2, 3)) < 0.99).float().mean() > 0.8
+
+
 def test_a_rotation_by_a_right_angle_moves_pixels_where_they_belong() -> None:
-    from trainwright.data.geometry import sampled, turned
+    from trainwright.data.geometry import turned
+    from trainwright.data.planes import sampled
 
     square = torch.arange(16.0).reshape(1, 1, 4, 4)
-    assert torch.allclose(
-        sampled(square, turned(torch.tensor([90.0]), 1.0), (4, 4)), square.rot90(1, (2, 3)), atol=1e-4
-    )
+    assert torch.allclose(sampled(square, turned(torch.tensor([90.0]), 1.0)), square.rot90(1, (2, 3)), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix", "mosaic"])

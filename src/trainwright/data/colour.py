@@ -36,27 +36,21 @@ class ColourMap:
         self.offset = (matrix @ self.offset[:, :, None])[:, :, 0] + (0 if offset is None else offset)
 
 
-def apply_colours(images: Tensor, chain: Sequence[tuple[int, Augment]], draw: Draws) -> Tensor:
-    """Images [n, c, h, w] in [0, 1] through the chain's colour steps, clamped once; grey images have no hue."""
+def unchanged(mean: Tensor) -> ColourMap:
+    """The map that changes nothing, of images with these mean colours [n, c]."""
+    n, channels = mean.shape
+    return ColourMap(torch.eye(channels).repeat(n, 1, 1), torch.zeros(n, channels), mean)
+
+
+def colours_of(chain: Sequence[tuple[int, Augment]], draw: Draws, mean: Tensor) -> ColourMap | None:
+    """The chain's colour steps as one map of images with these mean colours; grey images have no hue."""
     steps = [(place, step) for place, step in chain if step.name in STEPS]
     if not steps:
-        return images
-    n, channels = images.shape[:2]
-    colours = ColourMap(torch.eye(channels).repeat(n, 1, 1), torch.zeros(n, channels), images.mean(dim=(2, 3)).cpu())
+        return None
+    colours = unchanged(mean)
     for place, step in steps:
-        factor = draw.uniform(place * PER_STEP, step.values[0], step.values[1])
-        apply_factor(colours, step.name, factor)
-    return mapped(images, colours)
-
-
-def mapped(images: Tensor, colours: ColourMap) -> Tensor:
-    """The images through the map."""
-    n, channels, high, wide = images.shape
-    matrix, offset = colours.matrix.to(images), colours.offset.to(images)[:, :, None]
-    if channels == 1:
-        return images.mul(matrix[:, :, :, None]).add_(offset[:, :, :, None]).clamp_(0, 1)
-    changed = torch.baddbmm(offset, matrix, images.reshape(n, channels, high * wide))
-    return changed.clamp_(0, 1).reshape(images.shape)
+        apply_factor(colours, step.name, draw.uniform(place * PER_STEP, step.values[0], step.values[1]))
+    return colours
 
 
 def apply_factor(colours: ColourMap, name: str, factor: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Where each output pixel comes from: steps composed into one affine map, sampled once.
+"""Where each output pixel comes from: steps composed into one affine map and one smooth field.
 
 Matrices [n, 3, 3] take output coordinates (x, y, 1), both from -1 to 1 over the image, to input coordinates.
 """
@@ -9,13 +9,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
 from trainwright.data.draws import Draws
 from trainwright.jobs.augment import Augment
 
-PER_STEP = 16
+BENDS = 4
+"""Points along each side that an elastic step moves."""
+PER_STEP = 2 * BENDS**2
 """Numbers that one step of a chain may draw; step i draws from i * PER_STEP on."""
 
 
@@ -96,15 +97,15 @@ def composed(chain: Sequence[tuple[int, Augment]], draw: Draws, aspect: float) -
     return whole
 
 
-def sampled(images: Tensor, whole: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images [n, c, h, w] seen through the matrices, bilinear, mirrored beyond their edges; flips alone stay exact."""
-    if images.shape[-2:] == size and _only_flips(whole):
-        across, down = (whole[:, i, i].to(images.device) < 0 for i in (0, 1))
-        images = torch.where(across[:, None, None, None], images.flip(-1), images)
-        return torch.where(down[:, None, None, None], images.flip(-2), images)
-    where = functional.affine_grid(whole[:, :2].to(images), [len(images), images.shape[1], *size], align_corners=False)
-    return functional.grid_sample(images, where, padding_mode="reflection", align_corners=False)
+def bends_of(chain: Sequence[tuple[int, Augment]], draw: Draws) -> Tensor | None:
+    """[n, 2, BENDS, BENDS]: how far points of a coarse grid lie off, in shares of the sides; None without elastic.
 
-
-def _only_flips(whole: Tensor) -> bool:
-    return bool((whole.abs() == torch.eye(3)).all())
+    Simard, Steinkraus and Platt, ICDAR 2003, with a bicubic field through random points in place of a smoothed one.
+    """
+    total: Tensor | None = None
+    for place, step in chain:
+        if step.name == "elastic":
+            numbers = [draw.uniform(place * PER_STEP + i, -step.values[0], step.values[0]) for i in range(2 * BENDS**2)]
+            made = torch.stack(numbers, dim=1).reshape(-1, 2, BENDS, BENDS)
+            total = made if total is None else total + made
+    return total

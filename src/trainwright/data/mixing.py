@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainwright.data.augment import rectangle
+from trainwright.data.planes import rectangle
 from trainwright.jobs.augment import Augment
 
 

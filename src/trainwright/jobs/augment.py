@@ -8,7 +8,7 @@ from typing import Literal
 
 from trainwright.errors import nearest
 
-Kind = Literal["geometry", "colour", "pixels", "mixing"]
+Kind = Literal["geometry", "edges", "colour", "pixels", "mixing"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,14 @@ AUGMENTATIONS = (
     Augmentation(name="shift", kind="geometry", defaults=(0.1,), least=0, most=1, meaning="share of the side"),
     Augmentation(name="zoom", kind="geometry", defaults=(0.8, 1.25), least=0.1, most=10, meaning="factors"),
     Augmentation(name="shear", kind="geometry", defaults=(10.0,), least=0, most=80, meaning="degrees either way"),
+    Augmentation(
+        name="elastic", kind="geometry", defaults=(0.05,), least=0, most=0.5,
+        meaning="how far points of a 4 x 4 grid are pulled either way, share of the side",
+    ),
+    Augmentation(
+        name="black_edges", kind="edges", defaults=(), least=0, most=0,
+        meaning="what lies beyond the image is black, not its mirror image",
+    ),
     Augmentation(name="brightness", kind="colour", defaults=(0.5, 1.5), least=0, most=10, meaning="factors"),
     Augmentation(name="contrast", kind="colour", defaults=(0.5, 1.5), least=0, most=10, meaning="factors"),
     Augmentation(name="saturation", kind="colour", defaults=(0.5, 1.5), least=0, most=10, meaning="factors"),
