@@ -1,5 +1,6 @@
 import csv
 import hashlib
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from tests.train.images import DIGITS, image_job, image_plan
+from tests.train.test_resume import at_step, in_child, kill_myself
 
 from trainwright.data.images import prepare_images
 from trainwright.data.loader import find_workers
-from trainwright.errors import PreemptedError
 from trainwright.jobs.augment import parse_chain
-from trainwright.jobs.job import ModelChoice, Stopping
+from trainwright.jobs.job import ModelChoice, Stopping, Transfer
 from trainwright.jobs.strategy import Strategy
 from trainwright.records.run import read_run
 from trainwright.records.step import StepRecord, read_steps
@@ -104,22 +105,30 @@ def bits(folder: Path) -> str:
     return hashlib.sha256((folder / "model" / "model.safetensors").read_bytes()).hexdigest()
 
 
-def test_an_image_run_that_was_stopped_goes_on_with_the_same_bits(tmp_path: Path) -> None:
-    import os
-    import signal
+def two_kills(folder: Path) -> None:
+    """Start the plan in a process of its own that is killed after the third step, twice; then let it end."""
+    for _ in range(2):
+        assert in_child(lambda: run_plan(folder, progress=at_step(2, kill_myself))) == -signal.SIGKILL
+    assert run_plan(folder).status == "finished"
 
+
+def test_an_image_run_killed_twice_ends_with_the_same_bits(tmp_path: Path) -> None:
     run_plan(image_plan(tmp_path / "straight"))
+    two_kills(image_plan(tmp_path / "killed"))
+    assert bits(tmp_path / "killed") == bits(tmp_path / "straight")
 
-    def stop(event: Event) -> None:
-        if isinstance(event, StepRecord) and event.step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
 
-    folder = image_plan(tmp_path / "stopped")
-    with pytest.raises(PreemptedError, match="stopped after step"):
-        run_plan(folder, progress=stop)
-    assert read_run(folder).status == "preempted"
-    run_plan(folder)
-    assert bits(folder) == bits(tmp_path / "straight")
+@pytest.mark.distributed
+def test_two_processes_fine_tune_as_one_does_and_end_with_the_same_bits_when_killed(tmp_path: Path) -> None:
+    run_plan(image_plan(tmp_path / "start"))
+    transfer = Transfer(start=tmp_path / "start", freeze=2, layer_decay=0.5, unfreeze_every=2)
+    two = Strategy(dp=2, micro_batch=4, precision="fp32")
+    run_plan(image_plan(tmp_path / "one", transfer=transfer))
+    run_plan(image_plan(tmp_path / "two", two, transfer=transfer))
+    two_kills(image_plan(tmp_path / "killed", two, transfer=transfer))
+    assert bits(tmp_path / "killed") == bits(tmp_path / "two")
+    losses = [[step.loss for step in read_steps(tmp_path / name)] for name in ("one", "two")]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 @pytest.mark.distributed
