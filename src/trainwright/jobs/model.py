@@ -10,7 +10,7 @@ from trainwright.jobs.job import Job
 from trainwright.models.build import build
 from trainwright.models.catalogue import preset_shape, shape_of
 from trainwright.models.file import load_model
-from trainwright.models.huggingface import huggingface_config, shape_from_config
+from trainwright.models.huggingface import huggingface_config, read_config, shape_from_config
 from trainwright.models.shape import Shape
 from trainwright.models.spec import ModelSpec
 
@@ -28,6 +28,8 @@ def config_of_job(job: Job) -> dict[str, Any]:
     file = captured_file(job)
     if file is not None:
         return {"function": load_model(file).source.removeprefix("captured from ")}
+    if start := start_folder(job):
+        return _whole_config(start)
     return huggingface_config(shape_of_job(job))
 
 
@@ -37,12 +39,30 @@ def captured_file(job: Job) -> Path | None:
     return Path(preset) if preset is not None and preset.endswith(".json") else None
 
 
+def _whole_config(start: Path) -> dict[str, Any]:
+    """The folder's own configuration, of which a shape keeps only what is priced."""
+    config = dict(read_config(start))
+    if "quantization_config" in config:
+        raise InvalidInputError(f"the weights in {start} are quantized", hint="start from the folder of whole weights")
+    return config
+
+
+def start_folder(job: Job) -> Path | None:
+    """The Hugging Face folder that a text job goes on from, if it names one; that of a run of ours is its ``model``."""
+    if job.transfer is None or job.images is not None:
+        return None
+    inside = job.transfer.start / "model"
+    return inside if inside.is_dir() else job.transfer.start
+
+
 def shape_of_job(job: Job) -> Shape:
     """The shape of the job's model, by preset, Hugging Face folder or the numbers of its [model] table.
 
     Raises InvalidInputError for code, which planning does not run.
     """
     choice = job.model
+    if start := start_folder(job):
+        return shape_from_config(start)
     if choice.preset is not None:
         return preset_shape(choice.preset)
     if choice.huggingface is not None:

@@ -160,7 +160,8 @@ def _check_data(reading: _Reading, wrong: str) -> None:
         reading.complain("data", "[data] needs either text or images (files or folders) or builtin")
     if not is_of_images(values):
         for dotted in values:
-            if dotted.partition(".")[0] in ("augment", "transfer") or dotted in _IMAGE_KEYS:
+            table = dotted.partition(".")[0]
+            if table == "augment" or (table == "transfer" and dotted != "transfer.start") or dotted in _IMAGE_KEYS:
                 reading.complain(dotted, f"{dotted} is for images; [data] names none")
     elif values.get("data.fold", 0) >= values.get("data.folds", 1) and "data." not in wrong:
         reading.complain("data.fold", "data.fold counts from 0 and must be below data.folds")

@@ -44,7 +44,7 @@ def shape_from_config(config: Mapping[str, Any] | Path, name: str | None = None)
     source = str(config) if isinstance(config, Path) else "a Hugging Face config"
     if isinstance(config, Path):
         name = name or (config.parent if config.suffix == ".json" else config).name
-        config = _read(config)
+        config = read_config(config)
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
         raise InvalidInputError("the config has no model_type", hint="a Hugging Face config.json names one, as 'llama'")
@@ -58,7 +58,8 @@ def shape_from_config(config: Mapping[str, Any] | Path, name: str | None = None)
     return shape_from_table({**table, "name": name or model_type, "family": known.name, "source": source})
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def read_config(path: Path) -> Mapping[str, Any]:
+    """What config.json says, of the folder or the file itself."""
     file = path / "config.json" if path.is_dir() else path
     if not file.exists():
         raise InvalidInputError(f"{file} does not exist", hint="give a folder with a config.json, or the file itself")

@@ -14,6 +14,7 @@ from trainwright.jobs.strategy import Strategy
 from trainwright.runtime.collective import all_reduce, sum_gradients
 from trainwright.runtime.context import divide_attention, positions_of, stretch
 from trainwright.runtime.expert import divide_experts
+from trainwright.runtime.hollow import make_room
 from trainwright.runtime.loss import divided_loss_sum, loss_sum
 from trainwright.runtime.mesh import REPLICAS, STATES, Mesh, MeshAxis
 from trainwright.runtime.model import logits_of
@@ -120,7 +121,7 @@ class Sharded:
 
     def join_gradients(self) -> None:
         """Once a step: leave in ``local`` the gradients of the whole batch."""
-        named = self._named()
+        named = self.named
         if partial := [named[name] for name in self.division.partial if name in named]:
             _sum_local(partial, self.mesh.group("tp"))
         if self.tied is not None and self.pipeline is not None:
@@ -178,13 +179,17 @@ class Sharded:
             return value
         return all_reduce(value.div_(self.mesh.size("tp")))
 
-    def _named(self) -> dict[str, nn.Parameter]:
+    @property
+    def named(self) -> dict[str, nn.Parameter]:
         """The model's own trainable parameters here, by their names in the whole model."""
         return _canonical(self.model, self.pipeline)
 
 
 def shard_model(model: nn.Module, strategy: Strategy, mesh: Mesh) -> Sharded:
-    """Divide the model in place as the strategy says: stages, then columns and rows, sequences, experts, states."""
+    """Divide the model in place as the strategy says: stages, then columns and rows, sequences, experts, states.
+
+    A hollow model gets memory for this process's part only, to be filled from a folder (weights.py).
+    """
     refuse_unbuilt(strategy)
     pipeline = make_pipeline(model, strategy, mesh) if mesh.size("pp") > 1 else None
     division = _divide_layers(model, strategy, mesh, pipeline)
@@ -236,6 +241,8 @@ def _divide_states(
 ) -> tuple[dict[str, nn.Parameter], dict[str, Share], tuple[RowOptimizerShards, ...]]:
     """(parameters as the optimizer sees them, their shares, stage 1's rows) after ZeRO; parts: pipeline, experts."""
     pipeline, experts = parts
+    if strategy.zero_stage < 2 or mesh.size(*STATES) == 1:
+        make_room(model)
     local, shares = _canonical(model, pipeline), dict(division.shares)
     if mesh.size(*STATES) == 1 or strategy.zero_stage == 0:
         return local, shares, ()
@@ -253,6 +260,7 @@ def _divide_states(
         at, n = mesh.index(*axes), mesh.size(*axes)
         shares |= {name: rows_of(name, p, shares, at, n)[2] for name, p in own.items()}
     shard_fully(model, mesh, strategy.zero_stage, experts)
+    make_room(model)
     return {name: nn.Parameter(_plain(p.data)) for name, p in _canonical(model, pipeline).items()}, shares, ()
 
 

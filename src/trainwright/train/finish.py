@@ -15,11 +15,12 @@ from trainwright.data.start import ABOUT
 from trainwright.data.tokenizer import END_OF_TEXT, load_tokenizer
 from trainwright.errors import CheckpointError
 from trainwright.records.plan import read_plan
-from trainwright.runtime.checkpoint import newest_checkpoint
+from trainwright.runtime.checkpoint import Checkpoint, newest_checkpoint
 from trainwright.runtime.model import build_model, logits_of
 from trainwright.runtime.place import Place
 from trainwright.runtime.state import whole_weights
 from trainwright.runtime.tensorfile import write_tensors
+from trainwright.runtime.weights import write_folder
 from trainwright.train.images import ImageTask
 from trainwright.train.session import Session
 from trainwright.train.text import TextTask
@@ -44,7 +45,8 @@ def finish_run(session: Session) -> dict[str, Any]:
             write_predictions(session.folder, model, task)
             return {"n_parameters": sum(p.numel() for p in model.parameters())}
         assert isinstance(task, TextTask)
-        export(session.folder / "model", model, session.folder / "data" / "tokenizer.json", session.job.seq)
+        target = begin_export(session.folder / "model", model, checkpoint)
+        export(target, session.folder / "data" / "tokenizer.json", session.job.seq)
     except OSError as error:
         raise CheckpointError(
             f"cannot write the model to {session.folder / 'model'}: {error.strerror}",
@@ -62,26 +64,32 @@ def finish_run(session: Session) -> dict[str, Any]:
     }
 
 
-def export(folder: Path, model: nn.Module, tokenizer: Path, seq: int) -> None:
-    """Write a folder that ``transformers`` loads: config.json, model.safetensors, tokenizer files; whole or absent."""
-    part = begin_export(folder, model)
+def export(part: Path, tokenizer: Path, seq: int) -> None:
+    """Add the tokenizer's files to what begin_export wrote, and let it take its place: whole or absent."""
     shutil.copyfile(tokenizer, part / "tokenizer.json")
     about = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": seq}
     if END_OF_TEXT in json.loads(tokenizer.read_text(encoding="utf-8"))["model"]["vocab"]:
         about["eos_token"] = END_OF_TEXT
     (part / "tokenizer_config.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+    folder = part.with_suffix("")
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
 
 
-def begin_export(folder: Path, model: nn.Module) -> Path:
-    """Weights and configuration in a folder beside ``folder``, which takes its place when it is whole."""
+def begin_export(folder: Path, model: nn.Module, checkpoint: Checkpoint | None = None) -> Path:
+    """Weights and configuration in a folder beside ``folder``, which takes its place when it is whole.
+
+    From a checkpoint, weights are named and divided into files as ``save_pretrained`` would, a file at a time.
+    """
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    names = {name for name, _ in model.named_parameters()}
-    kept = {n: t for n, t in model.state_dict().items() if n in names or n in dict(model.named_buffers())}
-    write_tensors(part / "model.safetensors", kept, {"format": "pt"})
+    if checkpoint is None:
+        names = {name for name, _ in model.named_parameters()}
+        kept = {n: t for n, t in model.state_dict().items() if n in names or n in dict(model.named_buffers())}
+        write_tensors(part / "model.safetensors", kept, {"format": "pt"})
+    else:
+        write_folder(part, checkpoint, model)
     config: Any = getattr(model, "config", None)
     if config is not None:
         config.architectures = [type(model).__name__]

@@ -14,10 +14,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.optim import Optimizer
 
 from trainwright.errors import InvalidInputError, TrainwrightError
 from trainwright.jobs.job import Job
+from trainwright.jobs.model import start_folder
 from trainwright.jobs.store import job_from_dict
 from trainwright.jobs.strategy import Strategy
 from trainwright.probe.allocator import keep_pages
@@ -26,6 +28,7 @@ from trainwright.records.run import RunRecord, write_run
 from trainwright.records.step import read_steps, step_line
 from trainwright.records.store import write_text
 from trainwright.runtime.checkpoint import Shelf
+from trainwright.runtime.hollow import hollow
 from trainwright.runtime.launch import Orders
 from trainwright.runtime.mesh import make_mesh
 from trainwright.runtime.model import build_model
@@ -35,6 +38,7 @@ from trainwright.runtime.saver import Saver
 from trainwright.runtime.server import AsyncServer, served
 from trainwright.runtime.shard import Sharded, shard_model
 from trainwright.runtime.sync import EveryStep, LocalSteps, Server, Sync, refuse_divided
+from trainwright.runtime.weights import Folder, fill, open_folder
 from trainwright.train.finish import finish_run
 from trainwright.train.loop import train
 from trainwright.train.measure import median_parts, resident_bytes
@@ -42,6 +46,7 @@ from trainwright.train.optimizer import make_optimizer
 from trainwright.train.session import N_FLAGS, Session
 from trainwright.train.tasks import open_task
 from trainwright.train.transfer import freeze_for, rate_share
+from trainwright.units import format_bytes
 
 GIVE_UP_S = 60.0
 """How long a run that failed lets a checkpoint end that is being written."""
@@ -85,12 +90,14 @@ def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..
     strategy = strategy_of(plan)
     mesh = make_mesh(strategy, place)
     _check_batch(job, strategy)
-    model = build_model(plan.model, job.seed)
+    model, start = _build(job, plan)
     task, notes = open_task(folder, job, plan, model)
     share = rate_share(model, job.transfer)
     if job.transfer is None or job.transfer.unfreeze_every is None:
         freeze_for(model, job.transfer)
     sharded = shard_model(model, strategy, mesh)
+    if start is not None:
+        notes.append(f"{format_bytes(fill(sharded, start))} of weights read from {start.path} by process 0")
     refuse_divided(job.sync, sharded)
     if job.sync.mode == "async_server":
         sharded = served(sharded)
@@ -129,6 +136,16 @@ def saver_of(folder: Path, job: Job, place: Place) -> Saver:
             group=group,
         )
     )
+
+
+def _build(job: Job, plan: PlanRecord) -> tuple[nn.Module, Folder | None]:
+    """The model with its first weights, or a hollow one with the folder whose weights it is to have."""
+    start = start_folder(job)
+    if start is None:
+        return build_model(plan.model, job.seed), None
+    with hollow():
+        model = build_model(plan.model, job.seed)
+    return model, open_folder(start, model)
 
 
 def sync_of(job: Job, sharded: Sharded, optimizer: Optimizer) -> Sync:
