@@ -39,11 +39,11 @@ def make_room(model: nn.Module) -> None:
         return
     made: dict[int, nn.Parameter] = {}
     for module in model.modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None and parameter.is_meta:
-                if id(parameter) not in made:
-                    made[id(parameter)] = nn.Parameter(_with_room(parameter.data), parameter.requires_grad)
-                module._parameters[name] = made[id(parameter)]
+        own = {name: p for name, p in module._parameters.items() if p is not None and p.is_meta}
+        for name, parameter in own.items():
+            if id(parameter) not in made:
+                made[id(parameter)] = nn.Parameter(_with_room(parameter.data), parameter.requires_grad)
+            module._parameters[name] = made[id(parameter)]
 
 
 def _with_room(tensor: Tensor) -> Tensor:

@@ -61,6 +61,7 @@ def open_folder(path: Path, model: nn.Module) -> Folder:
     return Folder(path=path, files=files, sources={n: Source(names=(n,), patterns=(None,)) for n in files})
 
 
+@torch.no_grad()
 def fill(sharded: Sharded, folder: Folder) -> int:
     """Read this process's part of every weight from the folder; returns the bytes that were read.
 
@@ -69,17 +70,16 @@ def fill(sharded: Sharded, folder: Folder) -> int:
     targets = _targets(sharded)
     missing = set(targets)
     n_bytes = 0
-    with torch.no_grad():
-        for name, source in folder.sources.items():
-            if source.converter is None and name in targets:
-                n_bytes += _read_part(folder, source.names[0], name, targets[name])
-                missing.discard(name)
-            elif source.converter is not None and not _lies_elsewhere(source, name, targets):
-                for made, tensor in _convert(folder, source, name, sharded.model).items():
-                    n_bytes += tensor.nbytes
-                    if made in targets:
-                        _take(tensor, made, targets[made], folder)
-                        missing.discard(made)
+    for name, source in folder.sources.items():
+        if source.converter is None and name in targets:
+            n_bytes += _read_part(folder, source.names[0], name, targets[name])
+            missing.discard(name)
+        elif source.converter is not None and not _lies_elsewhere(source, name, targets):
+            made = _convert(folder, source, name, sharded.model)
+            n_bytes += sum(tensor.nbytes for tensor in made.values())
+            for own in made.keys() & targets.keys():
+                _take(made[own], own, targets[own], folder)
+            missing -= made.keys()
     if missing:
         raise CheckpointError(
             f"{folder.path} is of another model: it has no {sorted(missing)[0]}",
