@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.train.plans import LLAMA
+from tests.train.plans import LLAMA, tiny_job
 from torch import nn
 
 from trainwright.errors import CheckpointError, InvalidInputError, TrainwrightError
-from trainwright.jobs.job import OptimizerSettings
+from trainwright.jobs.job import OptimizerSettings, SyncSettings
 from trainwright.jobs.strategy import Strategy
 from trainwright.runtime.checkpoint import Content, Piece, Shelf, load_pieces, newest_checkpoint, save_checkpoint
 from trainwright.runtime.context import divide_attention, stretch
@@ -21,13 +21,14 @@ from trainwright.runtime.pipeline import make_pipeline
 from trainwright.runtime.place import Place
 from trainwright.runtime.precision import precision
 from trainwright.runtime.recompute import blocks_of, recompute_blocks
-from trainwright.runtime.shard import shard_model
+from trainwright.runtime.shard import Sharded, shard_model
 from trainwright.runtime.share import whole
 from trainwright.runtime.stage import cut_model, stage_ranges
 from trainwright.runtime.tensor import divide
 from trainwright.runtime.tensorplan import tensor_plan
 from trainwright.runtime.zero import shard_fully
-from trainwright.train.optimizer import make_optimizer
+from trainwright.train.optimizer import make_optimizer, refuse_parts
+from trainwright.train.work import sync_of
 
 
 class Plain(nn.Module):
@@ -51,6 +52,14 @@ def llama(**changes: Any) -> Any:
 
 def two(axis: Any) -> Mesh:
     return Mesh(sizes={axis: 2}, indexes={axis: 0})
+
+
+def divided() -> Sharded:
+    return shard_model(llama(num_hidden_layers=1, vocab_size=8), Strategy(tp=2, precision="fp32"), two("tp"))
+
+
+def nothing_moves() -> torch.optim.Optimizer:
+    return torch.optim.SGD([torch.zeros(1)])
 
 
 REFUSALS = {
@@ -84,8 +93,17 @@ REFUSALS = {
         "does not know where GPTNeoXForCausalLM begins and ends: it has no model.embed_tokens",
     ),
     "offload": (lambda: shard_model(llama(), Strategy(offload="optimizer"), Mesh(sizes={}, indexes={})), "offload"),
-    "precision": (lambda: precision("fp8"), "precision fp8 does not run on cpu"),
-    "optimizer": (lambda: make_optimizer([], OptimizerSettings(name="muon")), "the optimizer muon cannot run here"),
+    "precision": (lambda: precision("fp8"), "precision fp8 does not run on cpu: its matrix products need a GPU"),
+    "tf32": (lambda: precision("tf32"), "precision tf32 does not run on cpu: it is a mode of NVIDIA's tensor cores"),
+    "muon": (lambda: make_optimizer([], OptimizerSettings(name="muon")), "muon moves matrices inside blocks"),
+    "parts": (
+        lambda: refuse_parts(OptimizerSettings(name="adafactor"), divided()),
+        "adafactor looks at whole matrices, and this strategy divides 9 of them",
+    ),
+    "fp16 apart": (
+        lambda: sync_of(tiny_job(sync=SyncSettings(mode="diloco")), divided(), nothing_moves(), "fp16"),
+        "fp16 scales the loss of all replicas together, and sync.mode is diloco",
+    ),
     "kind": (lambda: llama(model_type="lama"), "cannot build a language model of type 'lama'"),
     "import": (lambda: build_model({"function": "nowhere:model"}, 0), "cannot import 'nowhere:model'"),
     "function": (lambda: build_model({"function": f"{__name__}:not_a_module"}, 0), "returned int, not an nn.Module"),

@@ -14,9 +14,27 @@ Precision = Callable[[], AbstractContextManager[object]]
 
 
 def precision(name: str, device_type: str = "cpu") -> Precision:
-    """fp32, or bf16: parameters, gradients and optimizer states stay fp32; matmuls and attention run in bf16."""
-    if name == "bf16":
-        return lambda: torch.autocast(device_type, dtype=torch.bfloat16)
-    if name in ("fp32", "tf32"):
+    """fp32, bf16 or fp16: parameters, gradients and optimizer states stay fp32; matmuls, attention run in it.
+
+    tf32 is how NVIDIA's tensor cores multiply fp32. fp8 and fp4 need kernels that torch has for some GPUs only and that
+    this runtime does not call.
+    """
+    if name in ("bf16", "fp16"):
+        dtype = torch.bfloat16 if name == "bf16" else torch.float16
+        return lambda: torch.autocast(device_type, dtype=dtype)
+    if name == "tf32" and device_type == "cuda":
+        torch.set_float32_matmul_precision("high")
         return nullcontext
-    raise InvalidInputError(f"precision {name} does not run on {device_type}", hint="use fp32 or bf16")
+    if name == "fp32":
+        return nullcontext
+    raise InvalidInputError(
+        f"precision {name} does not run on {device_type}: {_WHY.get(name, 'there is no such format')}",
+        hint="use fp32 or bf16",
+    )
+
+
+_WHY = {
+    "tf32": "it is a mode of NVIDIA's tensor cores",
+    "fp8": "its matrix products need a GPU of Hopper's or Ada's generation, and are not called here",
+    "fp4": "its matrix products need a GPU of Blackwell's generation, and are not called here",
+}

@@ -6,8 +6,9 @@ Names: ``weights/PARAMETER``, ``optimizer/KEY/PARAMETER`` and ``random/RANK``; w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ def state_pieces(sharded: Sharded, optimizer: Optimizer, place: Place, apart: Ap
     """Everything this process holds; pieces without elements (more processes than rows) are left out."""
     pieces = _weights(sharded)
     for name, parameter in sharded.local.items():
-        for key, value in optimizer.state.get(parameter, {}).items():
+        for key, value in _states(optimizer, parameter).items():
             if isinstance(value, Tensor):
                 owned = sharded.owns(name) if value.shape == parameter.shape else _holds_start(sharded, name)
                 owned = owned or apart.replica > 0
@@ -108,6 +109,12 @@ def _weights(sharded: Sharded) -> dict[str, Piece]:
         f"weights/{name}": _like(value, value, sharded.shares.get(name), sharded.owns(name))
         for name, value in tensors.items()
     }
+
+
+def _states(optimizer: Optimizer, parameter: nn.Parameter) -> Mapping[str, Any]:
+    """An optimizer's states of a parameter, each in the parameter's shape or alike in all its parts."""
+    unpacked: Callable[[nn.Parameter], dict[str, Tensor]] | None = getattr(optimizer, "unpacked", None)
+    return unpacked(parameter) if unpacked is not None else optimizer.state.get(parameter, {})
 
 
 def _holds_start(sharded: Sharded, name: str) -> bool:

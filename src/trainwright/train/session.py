@@ -146,7 +146,7 @@ class Session:
     @property
     def steps_together(self) -> bool:
         """Whether all processes take the same steps and know the same loss, or each replica its own."""
-        return self.sync.scale == 1.0
+        return self.job.sync.mode in ("all_reduce", "server")
 
     @property
     def asked_to_stop(self) -> Stop:

@@ -35,6 +35,7 @@ from trainwright.runtime.model import build_model
 from trainwright.runtime.place import COLLECTIVE_TIMEOUT_S, Place, join_local, leave, use_threads
 from trainwright.runtime.precision import precision
 from trainwright.runtime.saver import Saver
+from trainwright.runtime.scaling import LossScaled
 from trainwright.runtime.server import AsyncServer, served
 from trainwright.runtime.shard import Sharded, shard_model
 from trainwright.runtime.sync import EveryStep, LocalSteps, Server, Sync, refuse_divided
@@ -42,7 +43,7 @@ from trainwright.runtime.weights import Folder, fill, open_folder
 from trainwright.train.finish import finish_run
 from trainwright.train.loop import train
 from trainwright.train.measure import median_parts, resident_bytes
-from trainwright.train.optimizer import make_optimizer
+from trainwright.train.optimizer import block_matrices, make_optimizer, refuse_parts
 from trainwright.train.session import N_FLAGS, Session
 from trainwright.train.tasks import open_task
 from trainwright.train.transfer import freeze_for, rate_share
@@ -101,7 +102,8 @@ def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..
     refuse_divided(job.sync, sharded)
     if job.sync.mode == "async_server":
         sharded = served(sharded)
-    optimizer = make_optimizer(sharded.parameters, job.optimizer, share)
+    refuse_parts(job.optimizer, sharded)
+    optimizer = make_optimizer(sharded.parameters, job.optimizer, share, matrices=block_matrices(sharded))
     freeze_for(model, job.transfer)
     session = Session(
         folder=folder,
@@ -109,7 +111,7 @@ def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..
         place=place,
         sharded=sharded,
         optimizer=optimizer,
-        sync=sync_of(job, sharded, optimizer),
+        sync=sync_of(job, sharded, optimizer, strategy.precision),
         saver=saver_of(folder, job, place),
         task=task,
         precision=precision(strategy.precision, plan.device_type),
@@ -148,8 +150,14 @@ def _build(job: Job, plan: PlanRecord) -> tuple[nn.Module, Folder | None]:
     return model, open_folder(start, model)
 
 
-def sync_of(job: Job, sharded: Sharded, optimizer: Optimizer) -> Sync:
-    """How the job wants its replicas kept together."""
+def sync_of(job: Job, sharded: Sharded, optimizer: Optimizer, precision_name: str) -> Sync:
+    """How the job wants its replicas kept together; in fp16 with the loss scaled."""
+    if precision_name == "fp16":
+        if job.sync.mode != "all_reduce":
+            raise InvalidInputError(
+                f"fp16 scales the loss of all replicas together, and sync.mode is {job.sync.mode}", hint="use bf16"
+            )
+        return LossScaled(EveryStep(sharded, optimizer))
     if job.sync.mode == "async_server":
         return AsyncServer(sharded, optimizer, job.sync.staleness, N_FLAGS)
     if job.sync.mode in ("local_sgd", "diloco"):
