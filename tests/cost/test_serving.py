@@ -124,7 +124,7 @@ def test_at_a_rate_littles_law_holds_and_beyond_it_the_queue_has_no_end():
     asked = service(replica())
     full = by_batch(asked, [256.0])
     rates = np.array([0.2, 0.5, 0.9, 1.1]) * full.requests_per_s[0]
-    points = by_rate(asked, rates.tolist(), 256.0)
+    points = by_rate(asked, rates.tolist(), by_batch(asked, ladder(256.0)))
     in_time = points.batch[:3] / (points.tpot_s[:3] * 128)
     assert in_time == pytest.approx(rates[:3], rel=0.05)
     assert np.all(np.diff(points.ttft_s) > 0)

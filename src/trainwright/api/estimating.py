@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainwright.api.planning import HERE
+from trainwright.api.planning import HERE, USUAL_STACK
 
 if TYPE_CHECKING:
     from trainwright.cost.validate import Validation
     from trainwright.hardware.cluster import Cluster
     from trainwright.plan.forecast import Forecast
+    from trainwright.plan.serving.answer import ServingAnswer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,17 +22,19 @@ class EstimateOptions:
 
     on: str = HERE
     strategy: str = ""
-    stack: str = "trainwright"
+    stack: str | None = None
     batch: int | None = None
     seq: int | None = None
     steps: int | None = None
     tokens: str | None = None
     optimizer: str | None = None
     prices: Path | None = None
+    serve: str | None = None
 
 
-def estimate(subject: str, options: EstimateOptions, tell: Callable[[str], None]) -> Forecast:
-    """What one strategy would take for a job file, a model's name or a Hugging Face folder."""
+def estimate(subject: str, options: EstimateOptions, tell: Callable[[str], None]) -> Forecast | ServingAnswer:
+    """What one strategy, or serving replica, would take for a job file, a model's name or a Hugging Face folder."""
+    from trainwright.api.serving import serving_answer
     from trainwright.jobs.strategy_text import parse_strategy
     from trainwright.plan.forecast import forecast
     from trainwright.plan.subject import Asked, read_subject
@@ -43,10 +46,13 @@ def estimate(subject: str, options: EstimateOptions, tell: Callable[[str], None]
         steps=options.steps,
         tokens=None if options.tokens is None else parse_count(options.tokens),
         optimizer=options.optimizer,  # type: ignore[arg-type]  # click lets nothing else through
+        serve=options.serve,
     )
     found = read_subject(subject, asked)
     for note in found.notes:
         tell(f"assumed: {note}")
+    if found.job.serving is not None:
+        return serving_answer(found, (_cluster(options, None, tell),), options, (options.strategy,))
     strategy = parse_strategy(options.strategy) if options.strategy else found.strategy
     cluster = _cluster(options, 1 if strategy is None else int(strategy.n_devices), tell)
     for note in cluster.notes:
@@ -54,17 +60,18 @@ def estimate(subject: str, options: EstimateOptions, tell: Callable[[str], None]
     if strategy is None:
         strategy = parse_strategy(f"dp={cluster.n_devices}")
         tell(f"assumed: dp={cluster.n_devices}, plain data parallel (--strategy)")
-    return forecast(found, cluster, strategy, options.stack)
+    return forecast(found, cluster, strategy, options.stack or USUAL_STACK)
 
 
-def _cluster(options: EstimateOptions, n_devices: int, tell: Callable[[str], None]) -> Cluster:
+def _cluster(options: EstimateOptions, n_devices: int | None, tell: Callable[[str], None]) -> Cluster:
     """The cluster of ``--on``; of this machine, the way of cutting it into so many processes."""
     from trainwright.api.training import machine
     from trainwright.hardware.parse import parse_cluster
     from trainwright.hardware.prices import read_prices
 
     if options.on == HERE:
-        return machine(tell).division(n_devices)
+        here = machine(tell)
+        return here.divisions[0] if n_devices is None else here.division(n_devices)
     return parse_cluster(options.on, read_prices(options.prices) if options.prices else ())
 
 

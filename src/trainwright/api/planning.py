@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainwright.plan.answer import Answer
+    from trainwright.plan.serving.answer import ServingAnswer
     from trainwright.records.plan import PlanRecord
 
 USUAL_STACK = "trainwright"
@@ -19,12 +20,13 @@ HERE = "here"
 class PlanOptions:
     """What the command line says, as text; None or empty: the job's own, or the usual.
 
-    ``on``: clusters, "any", or "here" for this machine. ``strategy``: one to price instead of a search.
+    ``on``: clusters, "any", or "here" for this machine. ``strategy``: one to price instead of a search. ``serve``: what
+    a serving job is asked, as "prompt=2k,output=300,rate=10".
     """
 
     on: tuple[str, ...] = ()
-    goal: str = "fastest"
-    stack: str = USUAL_STACK
+    goal: str | None = None
+    stack: str | None = None
     pins: tuple[str, ...] = ()
     strategy: str | None = None
     batch: int | None = None
@@ -38,10 +40,15 @@ class PlanOptions:
     headroom: float = 0.05
     top: int = 8
     prices: Path | None = None
+    serve: str | None = None
 
 
-def plan(subject: str, options: PlanOptions, tell: Callable[[str], None]) -> Answer:
-    """The best way to train the subject: a job file, a model's name, a Hugging Face folder, or a plan.json to check."""
+def plan(subject: str, options: PlanOptions, tell: Callable[[str], None]) -> Answer | ServingAnswer:
+    """The best way to train or serve the subject.
+
+    It is a job file, a model's name, a Hugging Face folder, or a plan.json to check.
+    """
+    from trainwright.api.serving import serving_answer
     from trainwright.plan.answer import Question, answer
     from trainwright.plan.subject import Asked, read_subject
     from trainwright.units import parse_count
@@ -52,15 +59,19 @@ def plan(subject: str, options: PlanOptions, tell: Callable[[str], None]) -> Ans
         steps=options.steps,
         tokens=None if options.tokens is None else parse_count(options.tokens),
         optimizer=options.optimizer,  # type: ignore[arg-type]  # click lets nothing else through
+        serve=options.serve,
     )
     found = read_subject(subject, asked)
     for note in found.notes:
         tell(f"assumed: {note}")
+    if found.job.serving is not None:
+        pins = (*options.pins, options.strategy or "")
+        return serving_answer(found, _clusters(options, found.cluster, tell), options, pins)
     return answer(
         Question(
             subject=_with_strategy(found, options.strategy),
             clusters=_clusters(options, found.cluster, tell),
-            stack=options.stack,
+            stack=options.stack or USUAL_STACK,
             aim=_aim(options, found.n_steps),
             pins=_pins(options, found.cluster),
         )
@@ -86,7 +97,7 @@ def _aim(options: PlanOptions, n_steps: float | None) -> Any:
             "a deadline or budget needs to know how long the job is", hint="add --tokens or --steps"
         )
     return Aim(
-        goal=options.goal,  # type: ignore[arg-type]  # click lets nothing else through
+        goal=options.goal or "fastest",  # type: ignore[arg-type]  # click lets nothing else through
         n_steps=n_steps,
         deadline_s=parse_seconds(options.deadline) if options.deadline else None,
         budget_dollars=parse_dollars(options.budget) if options.budget else None,
@@ -104,7 +115,7 @@ def _pins(options: PlanOptions, planned: str | None) -> Any:
 
     pins = parse_pins(text for pin in options.pins for text in pin.split(",") if text.strip())
     is_here = HERE in options.on or not (options.on or planned)
-    return carried_out(pins) if is_here and options.stack == USUAL_STACK else pins
+    return carried_out(pins) if is_here and options.stack in (None, USUAL_STACK) else pins
 
 
 def _clusters(options: PlanOptions, planned: str | None, tell: Callable[[str], None]) -> Any:
@@ -133,12 +144,18 @@ def plan_file(answer: Answer) -> PlanRecord:
     return plan_record(answer.result, job_to_dict(subject.job), subject.config, answer.question.stack, why)
 
 
-def write_answer(answer: Answer, output: Path | None, html: Path | None, export: Path | None) -> list[str]:
+def write_answer(
+    answer: Answer | ServingAnswer, output: Path | None, html: Path | None, export: Path | None
+) -> list[str]:
     """Write what was asked for: plan.json, the page, other software's settings; a line of talk for each file."""
+    from trainwright.api.serving import write_serving
     from trainwright.plan.exports import exports
+    from trainwright.plan.serving.answer import ServingAnswer
     from trainwright.records.store import write_record, write_text
     from trainwright.report.plan_html import plan_html
 
+    if isinstance(answer, ServingAnswer):
+        return write_serving(answer, output, html, export)
     told = []
     if output is not None:
         write_record(output, "plan", plan_file(answer))

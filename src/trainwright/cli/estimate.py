@@ -16,7 +16,8 @@ EXAMPLE = 'trainwright estimate llama-3-8b --on "8xH100-SXM" --strategy "dp=8,ze
     "--on", default="here", metavar="CLUSTER", help='"16 x 8xH100-SXM", a TOML file, or "here" (the default).'
 )
 @click.option("--strategy", default="", metavar="TEXT", help='How a step is divided: "dp=8,tp=4,micro_batch=2".')
-@click.option("--stack", default="trainwright", help="The software that would run it: torchtitan, megatron-core, ...")
+@click.option("--stack", help="The software that would run it: torchtitan, megatron-core, ...; vllm, tensorrt-llm, ...")
+@click.option("--serve", metavar="TEXT", help='Serve it: "prompt=2k,output=300,rate=10,ttft=1s,tpot=50ms".')
 @click.option("--batch", type=int, help="Global batch, in sequences.")
 @click.option("--seq", type=int, help="Tokens in a sequence.")
 @click.option("--steps", type=int, help="Optimizer steps of the whole job.")
@@ -32,10 +33,10 @@ def command(subject: str, rule_of_thumb: bool, as_json: bool, **asked: Any) -> N
     """
     from trainwright.api import estimating
     from trainwright.cli.output import print_json, print_rich, say
-    from trainwright.report.estimate import estimate_json, estimate_text
+    from trainwright.report.answers import forecast_json, forecast_text
 
     forecast = estimating.estimate(subject, estimating.EstimateOptions(**asked), say)
     if as_json:
-        print_json(estimate_json(forecast))
+        print_json(forecast_json(forecast))
         return
-    print_rich(estimate_text(forecast, with_rule=rule_of_thumb))
+    print_rich(forecast_text(forecast, with_rule=rule_of_thumb))

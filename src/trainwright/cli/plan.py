@@ -13,8 +13,13 @@ _PATH = click.Path(path_type=Path)
 @click.command("plan", epilog='Example: trainwright plan llama-3-8b --on "2 x 8xH100-SXM" --tokens 15T --pin "!pp"')
 @click.argument("subject", metavar="JOB|MODEL")
 @click.option("--on", multiple=True, metavar="CLUSTER", help='"16 x 8xH100-SXM", "any", or "here" (the default).')
-@click.option("--goal", type=click.Choice(["fastest", "cheapest", "least-memory"]), default="fastest")
-@click.option("--stack", default="trainwright", help="The software that will run it: torchtitan, megatron-core, ...")
+@click.option(
+    "--goal",
+    type=click.Choice(["fastest", "cheapest", "least-memory"]),
+    help="Default: fastest; cheapest a token for serving.",
+)
+@click.option("--stack", help="The software that will run it: torchtitan, megatron-core, ...; vllm, tensorrt-llm, ...")
+@click.option("--serve", metavar="TEXT", help='Serve it: "prompt=2k,output=300,rate=10,ttft=1s,tpot=50ms".')
 @click.option("--pin", "pins", multiple=True, metavar="PIN", help='"tp=8", "!pp", "recompute=none|selective".')
 @click.option("--strategy", metavar="TEXT", help='Check and price this one instead: "dp=8,tp=2,zero=1".')
 @click.option("--batch", type=int, help="Global batch, in sequences.")
@@ -41,13 +46,12 @@ def command(
     """
     from trainwright import api
     from trainwright.cli.output import print_json, print_rich, say
-    from trainwright.report.plan_json import plan_json
-    from trainwright.report.plan_text import plan_text
+    from trainwright.report.answers import answer_json, answer_text
 
     answer = api.plan(subject, api.PlanOptions(**asked), say)
     if as_json:
-        print_json(plan_json(answer))
+        print_json(answer_json(answer))
     else:
-        print_rich(plan_text(answer))
+        print_rich(answer_text(answer))
     for line in api.write_answer(answer, output, html, export):
         say(line)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainwright.jobs.augment import Augment
+from trainwright.jobs.serving import Serving
 from trainwright.jobs.strategy import Precision
 
 Objective = Literal["pretrain", "classify", "finetune", "lora", "distill", "serve"]
@@ -149,10 +150,11 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One training job. ``precision`` None lets the planner choose. With ``images``, ``data`` is not read.
+    """One job. ``precision`` None lets the planner choose. With ``images``, ``data`` is not read.
 
     ``on_nan``: what a NaN or Inf in loss or gradients does. ``keep_best``: the checkpoint with the lowest held-out loss
-    stays beside the newest, and is the one that is exported.
+    stays beside the newest, and is the one that is exported. With ``serving`` nothing is trained: batch, sequence and
+    stopping rule are not read.
     """
 
     name: str
@@ -175,6 +177,7 @@ class Job:
     images: ImageData | None = None
     augment: tuple[Augment, ...] = ()
     transfer: Transfer | None = None
+    serving: Serving | None = None
     sync: SyncSettings = SyncSettings()
 
     @property

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from trainwright.errors import InvalidInputError, nearest
 from trainwright.jobs.augment import Augment, parse_chain
 from trainwright.jobs.job import Balance, Objective, OnNan, OptimizerName, ScheduleName, SyncMode
+from trainwright.jobs.serving import KV_PRECISIONS, WEIGHT_FORMATS, Requests, parse_mix, seconds
 from trainwright.jobs.strategy import PRECISIONS
 from trainwright.units import parse_count
 
@@ -148,6 +149,11 @@ def _blocks(value: Any) -> int:
         raise ValueError('must be a number of blocks, or "all but head"') from None
 
 
+def mix(value: Any) -> tuple[Requests, ...]:
+    """Kinds of requests with their shares."""
+    return parse_mix(texts(value))
+
+
 def synonyms(value: Any) -> tuple[tuple[str, str], ...]:
     """Pairs of names for one class, as "car = automobile"."""
     pairs = [tuple(part.strip() for part in each.split("=")) for each in texts(value)]
@@ -169,6 +175,7 @@ SHAPE_MEANINGS = {
 
 KEYS = (
     Key(table="", name="name", read=text, meaning="names the run folder"),
+    Key(table="job", name="objective", read=choice(*get_args(Objective)), meaning="the same as training.objective"),
     Key(table="model", name="preset", read=text, meaning="a name from `trainwright models`"),
     Key(table="model", name="huggingface", read=one_path, meaning="a folder or config.json on disk"),
     Key(table="model", name="function", read=text, meaning="file.py:function that returns an nn.Module"),
@@ -223,6 +230,21 @@ KEYS = (
         table="transfer", name="reuse_rows", read=boolean, meaning="keep head rows whose label matches (default: true)"
     ),
     Key(table="transfer", name="synonyms", read=synonyms, meaning='names of one class, as ["car = automobile"]'),
+    Key(table="serving", name="prompt", read=integer(), meaning='tokens of a prompt, as 2000 or "2k" (default: 1024)'),
+    Key(table="serving", name="output", read=integer(), meaning="tokens of an answer (default: 256)"),
+    Key(table="serving", name="mix", read=mix, meaning='instead: unlike requests, as ["70% 500+200", "30% 8k+300"]'),
+    Key(table="serving", name="rate", read=real(open_below=True), meaning="requests a second (default: all it can)"),
+    Key(table="serving", name="ttft", read=seconds, meaning='mean time to the first token at most, as "500 ms"'),
+    Key(table="serving", name="tpot", read=seconds, meaning='mean time of a further token at most, as "50 ms"'),
+    Key(table="serving", name="latency", read=seconds, meaning='mean time of a whole request at most, as "10 s"'),
+    Key(
+        table="serving",
+        name="weights",
+        read=choice(*WEIGHT_FORMATS),
+        meaning="their format (default: 16 bits or fp8, as the planner finds)",
+    ),
+    Key(table="serving", name="kv", read=choice(*KV_PRECISIONS), meaning="format of the cache (default: 16 bits)"),
+    Key(table="serving", name="batch", read=integer(), meaning="sequences in flight a replica at most"),
     Key(table="training", name="objective", read=choice(*get_args(Objective)), meaning="default: pretrain"),
     Key(table="training", name="global_batch", read=integer(), meaning="sequences or images in one optimizer step"),
     Key(table="training", name="sequence", read=integer(2), meaning="tokens in one sequence"),
@@ -270,3 +292,6 @@ KEYS = (
         meaning="keep and export the one with the lowest held-out loss (default: false)",
     ),
 )
+
+SERVING = {key.name: key for key in KEYS if key.table == "serving"}
+"""The keys of the [serving] table by name, which `--serve` reads too."""

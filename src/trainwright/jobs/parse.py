@@ -22,7 +22,8 @@ from trainwright.jobs.job import (
     TextData,
     Transfer,
 )
-from trainwright.jobs.keys import KEYS, SHAPE
+from trainwright.jobs.keys import KEYS, SERVING, SHAPE
+from trainwright.jobs.serving import Serving, serving_of
 
 EXAMPLE = "example.toml"
 _TEXT_FIELDS = ("builtin", "tokenizer", "vocabulary", "held_out_share")
@@ -124,6 +125,9 @@ def _complain_unknown(reading: _Reading, dotted: str, known: list[str]) -> None:
 def _check_together(reading: _Reading) -> None:
     values = reading.values
     wrong = " ".join(reading.problems)
+    if is_of_serving(values):
+        _check_serving(reading, wrong)
+        return
     images = is_of_images(values)
     for needed in ("training.global_batch",) if images else ("training.global_batch", "training.sequence"):
         if needed not in values and needed not in wrong:
@@ -134,6 +138,22 @@ def _check_together(reading: _Reading) -> None:
         reading.complain("training", f"no stopping rule: give {listed} or training.patience")
     _check_model(reading, wrong)
     _check_data(reading, wrong)
+
+
+def is_of_serving(values: dict[str, Any]) -> bool:
+    """Whether the job serves: it says so, or asks what only serving knows."""
+    stated = values.get("job.objective", values.get("training.objective"))
+    return stated == "serve" or (stated is None and any(dotted.startswith("serving.") for dotted in values))
+
+
+def _check_serving(reading: _Reading, wrong: str) -> None:
+    values = reading.values
+    for dotted in values:
+        if dotted.partition(".")[0] not in ("", "name", "job", "model", "serving") and dotted != "training.objective":
+            reading.complain(dotted, f"{dotted} is for training, and this job serves")
+    if "serving.mix" in values and {"serving.prompt", "serving.output"} & values.keys():
+        reading.complain("serving.mix", "serving.mix already says what serving.prompt and serving.output would")
+    _check_model(reading, wrong)
 
 
 def is_of_images(values: dict[str, Any]) -> bool:
@@ -187,6 +207,8 @@ def _build(values: dict[str, Any], base: Path) -> Job:
         return {name: values[f"{table}.{name}"] for name in names if f"{table}.{name}" in values}
 
     shape = section("model", *SHAPE)
+    if is_of_serving(values):
+        return _serving_job(values, ModelChoice(shape=shape or None, **section("model", *_MODEL_WAYS)), base)
     images = is_of_images(values)
     return Job(
         name=values.get("name", "job"),
@@ -205,6 +227,19 @@ def _build(values: dict[str, Any], base: Path) -> Job:
         **{"objective": "classify" if images else "pretrain", **section("training", "objective")},
         **section("training", "precision", "seed", "on_nan"),
         **section("output", "evaluate_every", "checkpoint_every", "keep_checkpoints", "keep_best"),
+    )
+
+
+def _serving_job(values: dict[str, Any], model: ModelChoice, base: Path) -> Job:
+    asked: Serving = serving_of({name: values[f"serving.{name}"] for name in SERVING if f"serving.{name}" in values})
+    return Job(
+        name=values.get("name", "job"),
+        model=_anchored(model, base),
+        global_batch=1,
+        seq=asked.longest,
+        stopping=Stopping(),
+        objective="serve",
+        serving=asked,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from trainwright.errors import InvalidInputError, unknown_name
@@ -96,13 +96,19 @@ def parse_mix(texts: tuple[str, ...]) -> tuple[Requests, ...]:
     return tuple(Requests(prompt=kind.prompt, output=kind.output, share=kind.share / total) for kind in found)
 
 
-def serving_of(values: Mapping[str, Any]) -> Serving:
-    """The serving job of checked values by key of the [serving] table."""
-    given = dict(values)
-    prompt, output = given.pop("prompt", USUAL_PROMPT), given.pop("output", USUAL_OUTPUT)
-    mix = given.pop("mix", None) or (Requests(prompt=prompt, output=output),)
-    names = {"ttft": "ttft_s", "tpot": "tpot_s", "latency": "latency_s"}
-    return Serving(mix=mix, **{names.get(name, name): value for name, value in given.items()})
+NAMES = {"ttft": "ttft_s", "tpot": "tpot_s", "latency": "latency_s"}
+"""Keys of the [serving] table whose field says its unit."""
+
+
+def serving_of(values: Mapping[str, Any], base: Serving | None = None) -> Serving:
+    """The serving job of checked values by key of the [serving] table, over what ``base`` says."""
+    base = base or Serving()
+    given = {NAMES.get(name, name): value for name, value in values.items()}
+    first = base.mix[0]
+    prompt, output = given.pop("prompt", None), given.pop("output", None)
+    if prompt is not None or output is not None:
+        given["mix"] = (Requests(prompt=prompt or first.prompt, output=output or first.output),)
+    return replace(base, **given)
 
 
 def seconds(value: Any) -> float:
@@ -118,25 +124,32 @@ def seconds(value: Any) -> float:
     return found
 
 
-def parse_serving(text: str, base: Mapping[str, Any], readers: Mapping[str, Any]) -> Serving:
+def parse_serving(text: str, base: Serving, readers: Mapping[str, Any]) -> Serving:
     """What the command line says of a serving job, "prompt=2k,output=300,rate=10,tpot=50ms", over what a job says.
 
     ``readers``: how each key of the [serving] table is read. Raises InvalidInputError for each kind of mistake.
     """
-    values = dict(base)
-    for part in (part for part in text.split(",") if part.strip()):
-        name, equals, written = (piece.strip() for piece in part.partition("="))
+    values = {}
+    for name, written in pairs(text):
         if name not in readers:
             raise unknown_name("key of a serving job", name, readers)
-        if not equals or not written:
-            raise InvalidInputError(f"--serve {part!r} gives {name} no value", hint=f"write it like '{EXAMPLE}'")
+        if not written:
+            raise InvalidInputError(f"--serve gives {name} no value", hint=f"write it like '{EXAMPLE}'")
         try:
             values[name] = readers[name](_typed(written))
         except ValueError as error:
             raise InvalidInputError(f"--serve {name}={written} {error}", hint=f"write it like '{EXAMPLE}'") from None
-        if name in ("prompt", "output"):
-            values.pop("mix", None)
-    return serving_of(values)
+    return serving_of(values, base)
+
+
+def pairs(text: str) -> list[tuple[str, str]]:
+    """Names and values of a text such as "prompt=2k, output=300".
+
+    >>> pairs("prompt=2k, rate = 10")
+    [('prompt', '2k'), ('rate', '10')]
+    """
+    cut = [part.partition("=") for part in text.split(",") if part.strip()]
+    return [(name.strip(), written.strip()) for name, _, written in cut]
 
 
 EXAMPLE = "prompt=2k,output=300,rate=10,tpot=50ms"

@@ -18,6 +18,7 @@ from trainwright.jobs.job import (
     TextData,
     Transfer,
 )
+from trainwright.jobs.serving import Requests, Serving
 
 
 def job_to_dict(job: Job) -> dict[str, Any]:
@@ -55,8 +56,13 @@ def job_from_dict(plain: dict[str, Any]) -> Job:
             ),
             "transfer": _transfer(plain.get("transfer")),
             "sync": SyncSettings(**plain.get("sync", {})),
+            "serving": _serving(plain.get("serving")),
         }
     )
+
+
+def _serving(plain: dict[str, Any] | None) -> Serving | None:
+    return None if plain is None else Serving(**{**plain, "mix": tuple(Requests(**kind) for kind in plain["mix"])})
 
 
 def _images(plain: dict[str, Any] | None) -> ImageData | None:

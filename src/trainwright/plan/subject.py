@@ -8,8 +8,10 @@ from typing import Any
 
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.job import Job, ModelChoice, OptimizerName, Stopping, TextData
+from trainwright.jobs.keys import SERVING
 from trainwright.jobs.model import config_of_job, spec_of_job
 from trainwright.jobs.parse import load_job
+from trainwright.jobs.serving import Serving, pairs, parse_serving
 from trainwright.jobs.store import job_from_dict
 from trainwright.jobs.strategy import Strategy
 from trainwright.models.file import is_model_file
@@ -22,13 +24,17 @@ USUAL_TOKENS = 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What the command line adds to a model, or changes in a job; None: as the job says, or the usual."""
+    """What the command line adds to a model, or changes in a job; None: as the job says, or the usual.
+
+    ``serve``: what a serving job is asked, as text.
+    """
 
     batch: int | None = None
     seq: int | None = None
     steps: int | None = None
     tokens: float | None = None
     optimizer: OptimizerName | None = None
+    serve: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +95,25 @@ def _of_plan(plan: PlanRecord, asked: Asked) -> Subject:
     return replace(subject, strategy=Strategy(**fields), cluster=str(plan.cluster["name"]))
 
 
+def _serving(job: Job, text: str | None) -> Subject:
+    """A serving job; what the command line says goes before what the file says."""
+    readers = {name: key.read for name, key in SERVING.items()}
+    stated = job.serving or Serving()
+    asked = stated if text is None else parse_serving(text, stated, readers)
+    notes = []
+    said = {name for name, _ in pairs(text or "")}
+    if job.serving is None and not said & {"prompt", "output", "mix"}:
+        notes.append(
+            f"requests of {asked.mix[0].prompt} tokens in and {asked.mix[0].output} out (--serve prompt=,output=)"
+        )
+    whole = replace(job, serving=asked, objective="serve", global_batch=1, seq=asked.longest)
+    return Subject(job=whole, model=spec_of_job(whole), notes=tuple(notes))
+
+
 def _complete(job: Job, asked: Asked) -> Subject:
     """The job with what the command line adds, and the usual where nothing is said."""
+    if asked.serve is not None or job.serving is not None:
+        return _serving(job, asked.serve)
     notes = []
     model = spec_of_job(replace(job, seq=job.seq or 1))
     seq = asked.seq or job.seq

@@ -111,10 +111,18 @@ def steady(replica: Replica, sequences: Number, mix: Sequence[Requests]) -> list
             heads=here + arriving,
         )
         return [Repeated(one=forward(replica, work), count=replica.imbalance)]
-    together = np.maximum(np.minimum(np.floor(replica.stack.chunk / mean.prompt), here), 1.0)
-    pieces = np.maximum(np.ceil(mean.prompt / replica.stack.chunk), 1.0)
-    prompts = Work(prompts=together * alike / pieces, prompt_tokens=length, heads=together / pieces)
+    reading = prompt_passes(replica, mean, here)
     return [
         decode(replica, sequences, mean.context),
-        Repeated(one=forward(replica, prompts), count=arriving / together * pieces * replica.imbalance),
+        Repeated(one=reading.one, count=arriving * reading.count * replica.imbalance),
     ]
+
+
+def prompt_passes(replica: Replica, mean: Means, most: Number = np.inf) -> Repeated:
+    """The pass that reads prompts and nothing else, as many at once as a chunk holds, and how many a prompt takes."""
+    together = np.maximum(np.minimum(np.floor(replica.stack.chunk / mean.prompt), most), 1.0)
+    pieces = np.maximum(np.ceil(mean.prompt / replica.stack.chunk), 1.0)
+    length = mean.square / mean.prompt
+    alike = mean.prompt / length
+    work = Work(prompts=together * alike / pieces, prompt_tokens=length, heads=together / pieces)
+    return Repeated(one=forward(replica, work), count=pieces / together)

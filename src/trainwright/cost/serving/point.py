@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trainwright.cost.energy import BUSY_SHARE, HOST_SHARE, IDLE_SHARE, TALK_SHARE
 from trainwright.cost.serving.compose import ServingScales, parts_s, pass_s
-from trainwright.cost.serving.load import Means, decode, means, prefill, steady, total_s
+from trainwright.cost.serving.load import means, prefill, prompt_passes, steady
 from trainwright.cost.serving.queue import many_servers_wait_s, single_server_wait_s
 from trainwright.cost.serving.replica import Replica
 from trainwright.jobs.serving import Requests
@@ -52,64 +52,83 @@ class Service:
 def by_batch(service: Service, batches: Sequence[float]) -> Points:
     """The replica kept at each of these batches: a new request comes as one ends, and waits for nothing but a pass."""
     batch = np.asarray(batches, dtype=float)
-    tpot = total_s(steady(service.replica, batch, service.mix), service.scales) * np.ones_like(batch)
-    return _points(service, batch, batch / (tpot * means(service.mix).output), np.zeros_like(batch))
-
-
-def by_rate(service: Service, rates: Sequence[float], most: float) -> Points:
-    """The replica under Poisson arrivals at each of these rates, with room for ``most`` sequences.
-
-    Little's law gives the batch: batch = rate * output * tpot(batch), solved on a grid of batches; beyond the rate of a
-    full batch the queue grows without end. A request waits for a place (M/G/k over places), for the prompts before it
-    (M/G/1 over prompts), and for the pass under way. Sources: Little, Oper. Res. 9(3), 1961; cost/serving/queue.py.
-    """
-    replica, mix, scales = service.replica, service.mix, service.scales
-    rate, mean = np.asarray(rates, dtype=float), means(mix)
-    grid = np.unique(np.concatenate([np.geomspace(0.01, max(most, 0.02), 96), np.array([most])]))
-    yields = grid / (total_s(steady(replica, grid, mix), scales) * mean.output)
-    batch = np.where(rate <= yields[-1], np.interp(rate, yields, grid), most)
-    tpot = total_s(steady(replica, batch, mix), scales)
-    prompt_s = total_s([prefill(replica, 1.0, mean.prompt)], scales)
-    stay_s = tpot * mean.output + prompt_s
-    spread = np.sqrt(max(mean.square / mean.prompt**2 - 1.0, 0.0))
-    servers = max(most, 1.0) * stay_s / np.maximum(tpot * mean.output, 1e-12)  # a place is freed while a prompt is read
-    wait = many_servers_wait_s(rate, stay_s, servers) + single_server_wait_s(rate, prompt_s, float(spread))
-    queue = np.where(rate <= yields[-1], wait, np.inf)
-    return _points(service, batch, np.minimum(rate, yields[-1]), queue)
-
-
-def _points(service: Service, batch: Column, rate: Column, queue: Column) -> Points:
-    """The columns, given the batch, what it yields and what a request waits for."""
-    replica, scales, mean = service.replica, service.scales, means(service.mix)
-    running = steady(replica, batch, service.mix)
-    parts: dict[str, Column] = {}
-    for index, each in enumerate(running):
-        found = parts_s(each.one, scales)
-        if index:  # prompts that stop the decoding
-            found = {"prompts": sum(found.values(), start=0.0)}
-        for name, seconds in found.items():
-            parts[name] = parts.get(name, 0.0) + np.asarray(seconds) * each.count + np.zeros_like(batch)
+    parts, first = _parts(service, batch), _first_s(service, batch)
+    output = means(service.mix).output
     tpot = np.asarray(sum(parts.values()))
-    ttft = queue + 0.5 * tpot + _first_s(replica, mean, batch, scales)
+    rate = batch / (tpot * output)
+    ttft = 0.5 * tpot + first
     return Points(
         batch=batch,
         requests_per_s=rate,
-        tokens_per_s=rate * mean.output,
+        tokens_per_s=rate * output,
+        queue_s=np.zeros_like(batch),
+        ttft_s=ttft,
+        tpot_s=tpot,
+        latency_s=ttft + (output - 1.0) * tpot,
+        parts=parts,
+        joules_per_token=_joules(service.replica, parts, rate * output, rate * output),
+    )
+
+
+def by_rate(service: Service, rates: Sequence[float], curve: Points) -> Points:
+    """The replica under Poisson arrivals at each of these rates; ``curve``: its points by batch, up to the largest.
+
+    Little's law gives the batch, batch = rate * output * tpot(batch), by interpolation; beyond the rate of the largest
+    the queue grows without end. A request waits for a place (M/G/k over places), for the prompts before it (M/G/1, each
+    taking its share of a full pass), and for the pass under way. Sources: Little, Oper. Res. 9(3), 1961;
+    cost/serving/queue.py.
+    """
+    rate, mean = np.asarray(rates, dtype=float), means(service.mix)
+    order = np.argsort(curve.requests_per_s)  # a few tokens more may need one more wave of tiles
+    yields, grid = curve.requests_per_s[order], curve.batch[order]
+    batch = np.interp(rate, np.concatenate([[0.0], yields]), np.concatenate([[0.0], grid]))
+    parts = {name: np.interp(batch, curve.batch, column) for name, column in curve.parts.items()}
+    tpot = np.asarray(sum(parts.values()))
+    spread = np.sqrt(max(mean.square / mean.prompt**2 - 1.0, 0.0))
+    places = many_servers_wait_s(rate, tpot * mean.output, np.max(curve.batch))
+    prompts = single_server_wait_s(rate, _prompt_s(service), float(spread))
+    queue = np.where(rate <= yields[-1], places + prompts, np.inf)
+    served = np.minimum(rate, yields[-1])
+    ttft = queue + np.interp(batch, curve.batch, curve.ttft_s)
+    return Points(
+        batch=batch,
+        requests_per_s=served,
+        tokens_per_s=served * mean.output,
         queue_s=queue,
         ttft_s=ttft,
         tpot_s=tpot,
         latency_s=ttft + (mean.output - 1.0) * tpot,
         parts=parts,
-        joules_per_token=_joules(replica, parts, rate * mean.output, batch / np.maximum(tpot, 1e-12)),
+        joules_per_token=_joules(service.replica, parts, served * mean.output, batch / np.maximum(tpot, 1e-12)),
     )
 
 
-def _first_s(replica: Replica, mean: Means, batch: Column, scales: ServingScales) -> Column:
+def _parts(service: Service, batch: Column) -> dict[str, Column]:
+    """Seconds of one further token by what takes them; prompts whose passes stop the others are one part."""
+    parts: dict[str, Column] = {}
+    for index, each in enumerate(steady(service.replica, batch, service.mix)):
+        found = parts_s(each.one, service.scales)
+        if index:
+            found = {"prompts": sum(found.values(), start=0.0)}
+        for name, seconds in found.items():
+            parts[name] = np.asarray(seconds) * each.count + np.zeros_like(batch)
+    return parts
+
+
+def _first_s(service: Service, batch: Column) -> Column:
     """Seconds of a prompt's own passes; where they are shared, with the decoding sequences in them."""
-    here = np.maximum(batch / (replica.ep * replica.pp), 0.0) if replica.stack.mixed else 0.0
+    replica, mean = service.replica, means(service.mix)
+    here = batch / (replica.ep * replica.pp) if replica.stack.mixed else 0.0
     one = prefill(replica, 1.0, mean.prompt, beside=here, context=mean.context)
-    seconds: Column = np.asarray(pass_s(one.one, scales) * one.count) + np.zeros_like(batch)
+    seconds: Column = np.asarray(pass_s(one.one, service.scales) * one.count) + np.zeros_like(batch)
     return seconds
+
+
+def _prompt_s(service: Service) -> float:
+    """Seconds that one more prompt keeps the replica busy: its share of a pass full of prompts, over the stages."""
+    replica = service.replica
+    one = prompt_passes(replica, means(service.mix))
+    return float(pass_s(one.one, service.scales) * one.count * replica.imbalance / (replica.pp * replica.ep))
 
 
 _POWER = {
@@ -140,9 +159,3 @@ def ladder(most: float) -> list[float]:
     """
     steps = [2.0**n for n in range(int(np.floor(np.log2(max(most, 1.0)))) + 1)]
     return steps if steps[-1] >= np.floor(most) else [*steps, float(np.floor(most))]
-
-
-def single_stream_s(service: Service) -> float:
-    """Seconds of one further token with nobody else there: the least a tpot can be."""
-    one = decode(service.replica, 1.0, means(service.mix).context)
-    return float(np.max(total_s([one], service.scales)))

@@ -1,0 +1,78 @@
+"""Plan or price a serving job: which replicas, at what batch, for a rate of requests and within latency limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainwright.plan.serving.answer import ServingAnswer
+    from trainwright.plan.subject import Subject
+
+OF_TRAINING = ("batch", "seq", "steps", "tokens", "optimizer", "deadline", "budget")
+"""Options that say nothing of a serving job."""
+
+
+def serving_answer(subject: Subject, clusters: Sequence[Any], options: Any, pins: Sequence[str]) -> ServingAnswer:
+    """The best replicas for the subject's requests on the clusters."""
+    from trainwright.cost.serving.stack import serving_stack
+    from trainwright.plan.serving.answer import answer_serving
+    from trainwright.plan.serving.pins import parse_serving_pins
+    from trainwright.plan.serving.question import USUAL_ENGINE, ServingQuestion
+
+    refuse_training(options)
+    assert subject.job.serving is not None  # the caller looked
+    return answer_serving(
+        ServingQuestion(
+            model=subject.model,
+            serving=subject.job.serving,
+            clusters=tuple(clusters),
+            stack=serving_stack(options.stack or USUAL_ENGINE),
+            goal=getattr(options, "goal", None) or "cheapest",
+            pins=parse_serving_pins(pins),
+            max_devices=getattr(options, "max_devices", None),
+            n_shown=getattr(options, "top", 8),
+        )
+    )
+
+
+def refuse_training(options: Any) -> None:
+    """Raise InvalidInputError where an option is given that only training knows."""
+    from trainwright.errors import InvalidInputError
+
+    given = [f"--{name}" for name in OF_TRAINING if getattr(options, name, None) is not None]
+    if given:
+        raise InvalidInputError(
+            f"{', '.join(given)} is for training, and this job serves",
+            hint="say what is asked with --serve prompt=...,output=...,rate=...,tpot=...,batch=...",
+        )
+
+
+def write_serving(answer: ServingAnswer, output: Path | None, html: Path | None, export: Path | None) -> list[str]:
+    """Write the answer as JSON, and the commands of engines that would run it; a line of talk for each file."""
+    import json
+
+    from trainwright.errors import InvalidInputError
+    from trainwright.plan.serving.exports import engine_commands
+    from trainwright.records.store import write_text
+    from trainwright.report.serving_json import serving_json
+
+    if html is not None:
+        raise InvalidInputError("a serving plan has no page yet", hint="--json or --output write all of it")
+    told = []
+    if output is not None:
+        write_text(output, json.dumps(serving_json(answer), indent=2) + "\n")
+        told.append(f"plan: {output}")
+    if export is not None:
+        export.mkdir(parents=True, exist_ok=True)
+        for name, text in engine_commands(answer.best, answer.question.serving).items():
+            write_text(export / name, text)
+            told.append(f"command: {export / name}")
+    return told
+
+
+def told(notes: Sequence[str], tell: Callable[[str], None]) -> None:
+    """What was assumed, as talk."""
+    for note in notes:
+        tell(f"assumed: {note}")
