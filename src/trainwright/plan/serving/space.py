@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Literal
 
 from trainwright.cost.serving.formats import base_dtype, multiply_dtype, weight_format
@@ -103,21 +104,14 @@ def _layers(replica: Replica) -> Refused | None:
 def replicas(question: ServingQuestion, group: NodeGroup) -> Iterator[Replica]:
     """The legal replicas on a group; pipelines and experts apart only in powers of two."""
     most = min(group.n_devices, question.max_devices or group.n_devices)
-    for stored in weight_names(question, group):
-        for kv in kv_names(question, group, stored):
-            for tp, pp, ep in _splits(question, group, most):
-                one = Replica(
-                    model=question.model,
-                    stack=question.stack,
-                    group=group,
-                    stored=weight_format(stored),
-                    kv=kv,
-                    tp=tp,
-                    pp=pp,
-                    ep=ep,
-                )
-                if one.n_devices <= most and legal(one) is None:
-                    yield one
+    formats = [(name, kv) for name in weight_names(question, group) for kv in kv_names(question, group, name)]
+    for (name, kv), (tp, pp, ep) in product(formats, list(_splits(question, group, most))):
+        stored = weight_format(name)
+        one = Replica(
+            model=question.model, stack=question.stack, group=group, stored=stored, kv=kv, tp=tp, pp=pp, ep=ep
+        )
+        if one.n_devices <= most and legal(one) is None:
+            yield one
 
 
 def _splits(question: ServingQuestion, group: NodeGroup, most: int) -> Iterator[tuple[int, int, int]]:
