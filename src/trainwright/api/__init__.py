@@ -11,6 +11,7 @@ from trainwright.api.estimating import EstimateOptions, cite, estimate, validate
 from trainwright.api.planning import PlanOptions, plan, plan_file, write_answer
 from trainwright.api.previewing import preview
 from trainwright.api.training import PrepareOptions, expected_steps, machine, plan_here, prepare, report, run, verify
+from trainwright.api.trying import rates
 
 __all__ = [
     "CaptureOptions",
@@ -32,6 +33,7 @@ __all__ = [
     "plan_here",
     "prepare",
     "preview",
+    "rates",
     "report",
     "run",
     "validate",

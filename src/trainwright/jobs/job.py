@@ -12,7 +12,7 @@ from trainwright.jobs.strategy import Precision
 
 Objective = Literal["pretrain", "classify", "finetune", "lora", "distill", "serve"]
 OptimizerName = Literal["sgd", "adam", "adamw", "adamw8bit", "adafactor", "muon"]
-ScheduleName = Literal["constant", "cosine", "linear", "step"]
+ScheduleName = Literal["constant", "cosine", "linear", "step", "one-cycle", "plateau", "trial", "range"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +30,16 @@ class OptimizerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateSchedule:
-    """How the learning rate moves: linear warm-up over a share of the steps, then a shape down to a floor."""
+    """How the learning rate moves: linear warm-up over a share of the steps, then a shape down to a floor.
+
+    ``patience``: checks without improvement after which ``plateau`` multiplies the rate by ``factor``.
+    """
 
     name: ScheduleName = "cosine"
     warmup_share: float = 0.05
     final_share: float = 0.1
+    patience: int = 3
+    factor: float = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -272,6 +272,13 @@ KEYS = (
     Key(table="schedule", name="name", read=choice(*get_args(ScheduleName)), meaning="default: cosine"),
     Key(table="schedule", name="warmup_share", read=real(0.0, 1.0), meaning="share of steps (default: 0.05)"),
     Key(table="schedule", name="final_share", read=real(0.0, 1.0), meaning="of the peak, at the end (default: 0.1)"),
+    Key(table="schedule", name="patience", read=integer(), meaning="checks without improvement: plateau (default: 3)"),
+    Key(
+        table="schedule",
+        name="factor",
+        read=real(0.0, 1.0, open_below=True),
+        meaning="of plateau, trial (default: 0.1)",
+    ),
     Key(table="sync", name="mode", read=choice(*get_args(SyncMode)), meaning="default: all_reduce; docs/parallel.md"),
     Key(
         table="sync", name="every", read=integer(), meaning="steps between meetings of local_sgd, diloco (default: 20)"

@@ -23,7 +23,7 @@ from trainwright.runtime.saver import Saver
 from trainwright.runtime.shard import Sharded
 from trainwright.runtime.state import Apart, restore, state_pieces
 from trainwright.runtime.sync import Sync
-from trainwright.train.rates import rate_at
+from trainwright.train.rates import n_cuts, rate_at
 from trainwright.train.task import Rows, Task
 
 Stop = Literal["", "interrupt", "preempt", "unsaved"]
@@ -73,7 +73,9 @@ class Session:
     @property
     def rate(self) -> float:
         """The learning rate of the step to come."""
-        return rate_at(self.step, self.n_steps, self.job.optimizer.learning_rate, self.job.schedule)
+        seen = [self.losses["first"], *(check.loss for check in self.evaluations)] if self.losses else []
+        peak, schedule = self.job.optimizer.learning_rate, self.job.schedule
+        return rate_at(self.step, self.n_steps, peak, schedule) * schedule.factor ** n_cuts(seen, schedule)
 
     @property
     def is_over(self) -> bool:
