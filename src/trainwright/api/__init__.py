@@ -6,6 +6,7 @@ One file for what belongs together; heavy rooms are imported inside the function
 from trainwright.api.capturing import CaptureOptions, capture
 from trainwright.api.catalogue import hardware, models
 from trainwright.api.comparing import compare
+from trainwright.api.competing import CompeteOptions, compete
 from trainwright.api.deploying import DeployOptions, deploy
 from trainwright.api.estimating import EstimateOptions, cite, estimate, validate
 from trainwright.api.planning import PlanOptions, plan, plan_file, write_answer
@@ -15,6 +16,7 @@ from trainwright.api.trying import rates
 
 __all__ = [
     "CaptureOptions",
+    "CompeteOptions",
     "DeployOptions",
     "EstimateOptions",
     "PlanOptions",
@@ -22,6 +24,7 @@ __all__ = [
     "capture",
     "cite",
     "compare",
+    "compete",
     "deploy",
     "estimate",
     "expected_steps",

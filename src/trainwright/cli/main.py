@@ -20,6 +20,7 @@ COMMANDS = {
     "plan": "Every way to split a job over a cluster, searched, priced and explained",
     "train": "Probe, plan, run and report; without a job, a small example",
     "compare": "Variants of a job over seeds: quality, time, memory",
+    "compete": "A job in folds: an ensemble, a submission, its mistakes",
     "rates": "Learning rate and batch of a job, by short trainings",
     "data": "Look at a job's images as the model will see them",
     "report": "Measured beside predicted, as text, JSON or a page",
