@@ -9,6 +9,7 @@ from trainwright.api.comparing import compare
 from trainwright.api.competing import CompeteOptions, compete
 from trainwright.api.deploying import DeployOptions, deploy
 from trainwright.api.estimating import EstimateOptions, cite, estimate, validate
+from trainwright.api.kinds import compare_kinds
 from trainwright.api.planning import PlanOptions, plan, plan_file, write_answer
 from trainwright.api.previewing import preview
 from trainwright.api.training import PrepareOptions, expected_steps, machine, plan_here, prepare, report, run, verify
@@ -24,6 +25,7 @@ __all__ = [
     "capture",
     "cite",
     "compare",
+    "compare_kinds",
     "compete",
     "deploy",
     "estimate",
