@@ -1,4 +1,4 @@
-"""Write the section on whole steps of docs/accuracy.md: every source, blind and calibrated.
+"""Write the sections on whole steps and on published memory of docs/accuracy.md: every source, blind and calibrated.
 
 python tools/accuracy_page.py ../shared/measurements/train_measurements.csv.gz
 """
@@ -16,9 +16,11 @@ from trainwright.cost.calibration import predict
 from trainwright.cost.published.case import Case
 from trainwright.cost.score import Score, score
 from trainwright.cost.validate import blind_scales, bounds_of, calibrated_scales, measure, read_cases
+from trainwright.cost.validate_memory import Fits, validate_memory
 
 PAGE = Path("docs/accuracy.md")
-START, END = "<!-- steps: generated -->", "<!-- steps: end -->"
+STEPS = ("<!-- steps: generated -->", "<!-- steps: end -->")
+MEMORY = ("<!-- published memory: generated -->", "<!-- published memory: end -->")
 Bounds = tuple[Any, Any]
 
 
@@ -52,9 +54,37 @@ def medians(names: Any, chosen: Any, predicted: Any, seconds: Any) -> float:
     return float(np.median([np.median(error[chosen & (names == name)]) for name in sorted(set(names[chosen]))]))
 
 
-def section(paths: list[Path]) -> str:
-    """The whole section."""
-    cases, refused = read_cases(paths)
+def memory_section(cases: list[Case]) -> str:
+    """Peaks of memory, and what ran or did not, source by source."""
+    found = validate_memory(cases, [case.source for case in cases])
+    overall, fits = found.overall, found.all_fits
+    assert overall is not None
+    lines = [
+        f"{overall.n_rows} peaks: MAPE {100 * overall.mape:.1f}%, median {100 * overall.median:.1f}%, median over "
+        f"sources of the median {100 * (found.median_of_medians or 0):.1f}%. Of {fits.ran} runs that state their "
+        f"recomputation and sharding {fits.ran_right} were predicted to fit, of {fits.failed} that ran out of memory "
+        f"{fits.failed_right} not to: {100 * (fits.right_share or 0):.1f}% right.",
+        "",
+        "| source | peaks | MAPE | median | bias | worst | ran | ran out | right |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    peaks = {name: one.n_rows for name, one in found.groups.items()}
+    for name in sorted({*found.groups, *found.fits}, key=lambda name: (-peaks.get(name, 0), name)):
+        one, told = found.groups.get(name), found.fits.get(name, Fits())
+        figures = "| | |"
+        if one:
+            figures = (
+                f"{100 * one.mape:.1f}% | {100 * one.median:.1f}% | {100 * one.bias:+.1f}% | {100 * one.worst:.0f}%"
+            )
+        share = "" if told.right_share is None else f"{100 * told.right_share:.0f}%"
+        lines.append(
+            f"| {name} | {peaks.get(name, '')} | {figures} | {told.ran or ''} | {told.failed or ''} | {share} |"
+        )
+    return "\n".join(lines)
+
+
+def section(cases: list[Case], refused: Counter[str]) -> str:
+    """Whole steps."""
     timed = [case for case in cases if case.step_s is not None]
     measured = measure(timed)
     names = np.array([case.source for case in timed])
@@ -107,9 +137,12 @@ def _inside(way: tuple[Any, Bounds], seconds: Any) -> Any:
 
 def main(paths: list[Path]) -> int:
     """Replace what stands between the markers."""
+    cases, refused = read_cases(paths)
     text = PAGE.read_text()
-    before, after = text.split(START)[0], text.split(END)[1]
-    PAGE.write_text(f"{before}{START}\n{section(paths)}\n{END}{after}")
+    for (start, end), written in ((STEPS, section(cases, refused)), (MEMORY, memory_section(cases))):
+        before, after = text.split(start)[0], text.split(end)[1]
+        text = f"{before}{start}\n{written}\n{end}{after}"
+    PAGE.write_text(text)
     return 0
 
 

@@ -44,12 +44,19 @@ class Keeper:
         """Whether column-divided matmuls keep the sequences they gathered; fused stacks gather them again."""
         return self.rules.keeps_gathered and self.strategy.sequence_parallel
 
+    @property
+    def keeps_eight_bits(self) -> bool:
+        """Whether matmuls keep what they multiply as they multiply it, in 8 bits."""
+        return self.rules.fp8_inputs and self.strategy.precision in ("fp8", "fp4")
+
     def elements(self, size: Size) -> Number:
         """Elements of one micro-batch on one context-parallel rank."""
         return size.at(np.asarray(self.strategy.micro_batch, dtype=float), self.seq / self.strategy.cp)
 
     def ways(self, split: str) -> Number:
         """How many ways a tensor is divided."""
+        if split == "vocabulary" and not self.rules.divides_loss:
+            return 1.0
         divided = split != "none" or self.strategy.sequence_parallel
         return self.strategy.tp if divided else 1.0
 
@@ -77,6 +84,8 @@ def kept_bytes(block: Block, keeper: Keeper) -> Number:
 def op_kept_bytes(op: Op, keeper: Keeper) -> Number:
     """Bytes that one op keeps for one micro-batch."""
     total: Number = sum((keeper.saved_bytes(saved) for saved in kept(op, keeper.rules)), start=0.0)
+    if isinstance(op, Matmul) and keeper.keeps_eight_bits and op.split != "vocabulary":
+        total = total / keeper.compute_bytes
     if isinstance(op, Matmul) and keeper.keeps_gathered and op.split != "none":
         whole = sum((keeper.saved_bytes(saved) for saved in op.saved if saved.split == "none"), start=0.0)
         total = total + whole * (keeper.strategy.tp - 1.0)
@@ -84,7 +93,17 @@ def op_kept_bytes(op: Op, keeper: Keeper) -> Number:
         total = total + pair_bytes(op, keeper)
     if isinstance(op, Matmul) and keeper.is_cast:
         total = total + cast_bytes(op, keeper)
+    if isinstance(op, Matmul) and keeper.rules.input_copies + keeper.rules.result_copies and op.split != "vocabulary":
+        total = total + _copies_bytes(op, keeper)
     return total
+
+
+def _copies_bytes(op: Matmul, keeper: Keeper) -> Number:
+    """Bytes of the copies of its input and of its result that a matmul keeps where its software does."""
+    rules = keeper.rules
+    ways = keeper.ways(op.split)
+    copies = rules.input_copies * op.k + rules.result_copies * op.n
+    return keeper.elements(op.rows) * copies * keeper.compute_bytes / ways
 
 
 def kept(op: Op, rules: MemoryRules) -> tuple[Saved, ...]:
@@ -158,13 +177,19 @@ def backward_need_bytes(op: Op, keeper: Keeper) -> Number:
             copies = 3.0
         return keeper.elements(op.elements) * copies * each / keeper.ways(op.split)
     if isinstance(op, CrossEntropy):
-        logits = keeper.elements(op.rows) * op.n_classes / keeper.ways(op.split)
-        rules = keeper.rules
-        divided = rules.loss_bytes if rules.divided_loss_bytes is None else rules.divided_loss_bytes
-        if rules.divided_loss_bytes is not None and keeper.is_cast:
-            divided += keeper.compute_bytes  # the head's own logits stay beside their fp32 copy until the loss is there
-        return logits * (np.where(np.asarray(keeper.strategy.tp) > 1, divided, rules.loss_bytes) - 4.0)
+        return _loss_need_bytes(op, keeper)
     return 0.0
+
+
+def _loss_need_bytes(op: CrossEntropy, keeper: Keeper) -> Number:
+    logits = keeper.elements(op.rows) * op.n_classes / keeper.ways(op.split)
+    rules = keeper.rules
+    if rules.divided_loss_bytes is None or not rules.divides_loss:
+        return logits * (rules.loss_bytes - 4.0)
+    divided = rules.divided_loss_bytes
+    if keeper.is_cast:
+        divided += keeper.compute_bytes  # the head's own logits stay beside their fp32 copy until the loss is there
+    return logits * (np.where(np.asarray(keeper.strategy.tp) > 1, divided, rules.loss_bytes) - 4.0)
 
 
 def _matmul_need_bytes(op: Matmul, keeper: Keeper) -> Number:

@@ -31,11 +31,24 @@ class Residence:
     is_last: Array
 
 
-def residence(model: ModelSpec, strategy: Strategy, n_micro_batches: Number) -> Residence:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """How a stack's pipeline departs from 1F1B; cost/memory_rules.py tells of each."""
+
+    scale: float = 1.0
+    more: float = 0.0
+    is_even: bool = False
+    spreads_ends: bool = False
+
+
+def residence(
+    model: ModelSpec, strategy: Strategy, n_micro_batches: Number, pipeline: Pipeline | None = None
+) -> Residence:
     """Where the blocks lie. The ends (embedding, head) are the first and last stage's; the rest is divided evenly.
 
     Where it does not divide, the stages between hold one block more than the ends.
     """
+    how = pipeline or Pipeline()
     low, high = _listed(strategy) if strategy.stages else _even(model, strategy)
     pp = np.atleast_1d(np.asarray(strategy.pp, dtype=float))
     if strategy.stages:
@@ -45,9 +58,11 @@ def residence(model: ModelSpec, strategy: Strategy, n_micro_batches: Number) -> 
         index = np.stack([0.0 * pp, np.minimum(1.0, pp - 1.0), pp - 1.0])
         row = np.arange(3)[:, None]
         is_first, is_last = (row == 0) & (pp > 0), (row == 2) & (pp > 1) | (row == 0) & (pp == 1)
+    kept = in_flight(strategy, np.inf, 0.0 * index if how.is_even else index)
+    ends = (0.0 * index + 1.0 / pp,) * 2 if how.spreads_ends else (1.0 * is_first, 1.0 * is_last)
     return Residence(
-        repeats=_repeats(model, (low, high), (1.0 * is_first, 1.0 * is_last)),
-        in_flight=in_flight(strategy, n_micro_batches, index),
+        repeats=_repeats(model, (low, high), ends),
+        in_flight=np.minimum(n_micro_batches, np.where(pp > 1, kept * how.scale + how.more, kept)),
         is_last=1.0 * is_last,
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from trainwright.cost.activations import Keeper
 from trainwright.cost.backward import BlockMemory, gradient_bytes, in_backward, walk_blocks
-from trainwright.cost.inflight import Array, Residence, residence
+from trainwright.cost.inflight import Array, Pipeline, Residence, residence
 from trainwright.cost.memory_rules import MemoryRules
 from trainwright.cost.states import StateBytes, Weights, on_device, state_bytes, trained_parameters, weights
 from trainwright.jobs.job import Workload
@@ -132,7 +132,7 @@ def _flow(model: ModelSpec, workload: Workload, strategy: Strategy, rules: Memor
     keeper = Keeper(strategy=strategy, rules=rules, seq=float(workload.seq))
     return _Flow(
         keeper=keeper,
-        where=residence(model, strategy, _n_micro(workload, strategy)),
+        where=residence(model, strategy, _n_micro(workload, strategy), _pipeline(rules)),
         blocks=walk_blocks(model, workload, keeper, _fresh(workload, strategy, rules)),
     )
 
@@ -150,7 +150,7 @@ def _held(model: ModelSpec, workload: Workload, strategy: Strategy, rules: Memor
     )
     return _Held(
         keeper=keeper,
-        where=residence(model, strategy, _n_micro(workload, strategy)),
+        where=residence(model, strategy, _n_micro(workload, strategy), _pipeline(rules)),
         states=tuple(state_bytes(block, keeper) for block in held),
         tied=state_bytes(tied, keeper),
         fresh=_fresh(workload, strategy, rules),
@@ -158,6 +158,15 @@ def _held(model: ModelSpec, workload: Workload, strategy: Strategy, rules: Memor
         largest_gradient=reduce(
             np.maximum, (gradient_bytes(op, workload, keeper) for block in model.blocks for op in block.ops)
         ),
+    )
+
+
+def _pipeline(rules: MemoryRules) -> Pipeline:
+    return Pipeline(
+        scale=rules.in_flight_scale,
+        more=rules.in_flight_more,
+        is_even=rules.even_in_flight,
+        spreads_ends=rules.spread_ends,
     )
 
 
@@ -198,7 +207,10 @@ def _fixed(step: _Held) -> dict[str, Number]:
     if strategy.zero_stage >= 3:
         gathered = reduce(np.maximum, (state.gathered for state in step.states))
         whole = reduce(np.maximum, (state.whole_gradients for state in step.states))
-        communication = communication + rules.gathered_blocks * gathered + rules.scattered_blocks * whole
+        if rules.keeps_whole:  # the shards of the gradients are not there until the last micro-batch
+            communication += _sum(step, "gathered") + _sum(step, "whole_gradients") - _sum(step, "gradients")
+        else:
+            communication += rules.gathered_blocks * gathered + rules.scattered_blocks * whole
     return {
         "parameters": _sum(step, "parameters"),
         "optimizer": _sum(step, "optimizer"),
@@ -262,6 +274,7 @@ def _activities(flow: _Flow) -> list[_Activity]:
     """
     placed = list(zip(flow.where.repeats, flow.blocks, strict=True))
     alive: Number = sum((n * block.stored for n, block in placed), start=np.zeros(())) * flow.where.in_flight
+    alive = alive + _buffers(flow)
     found: list[_Activity] = []
     for n, block in reversed(placed):
         here, present = in_backward(block), np.minimum(n, 1.0)
@@ -271,6 +284,13 @@ def _activities(flow: _Flow) -> list[_Activity]:
     nothing = {"activations": 0.0, "logits": 0.0, "temporary": 0.0}
     end = _Activity(elsewhere=alive, present=1.0, here=nothing)
     return [*found, end, _Activity(elsewhere=0.0, present=1.0, here=nothing)]
+
+
+def _buffers(flow: _Flow) -> Number:
+    """What a pipeline stage takes in and gives out, where the stack keeps both until their backward."""
+    many = np.asarray(flow.keeper.strategy.pp) > 1
+    widest = reduce(np.maximum, (block.boundary for block in flow.blocks))
+    return flow.keeper.rules.stage_buffers * widest * flow.where.in_flight * many
 
 
 def _waiting(held: _Held) -> list[tuple[Number, Number]]:

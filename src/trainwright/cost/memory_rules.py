@@ -28,12 +28,22 @@ class MemoryRules:
 
     ``keeps_gathered``: with sequence parallelism, column-divided matmuls keep the sequences they gathered.
 
+    ``input_copies`` and ``result_copies``: how often matmuls keep their input or result once more (4-bit products,
+    adapters that scale results). ``fp8_inputs``: in fp8 and fp4, matmuls keep their inputs in 8 bits (Transformer
+    Engine).
+
     Loss: ``loss_bytes`` per logit alive in the backward of log-softmax, what it kept included (``divided_loss_bytes``
-    where tp divides the vocabulary); ``held_logit_bytes`` of it all through backward.
+    where tp divides the vocabulary); ``held_logit_bytes`` of it all through backward. ``divides_loss``: whether tp
+    divides the logits at all.
+
+    Pipeline: on top of its blocks' tensors a stage keeps ``stage_buffers`` boundaries for each micro-batch in flight.
+    Schedules other than 1F1B keep ``in_flight_scale`` times as many and ``in_flight_more`` on top; with
+    ``even_in_flight`` every stage as many as the first. ``spread_ends``: embedding and head are divided over all.
 
     Gathers: with ZeRO 3, ``gathered_blocks`` blocks of whole parameters are alive at once, and ``scattered_blocks`` of
     whole gradients, in ``reduce_bytes``. ``bucket_share``: gradient buckets beside the gradients, as a share of them;
     ``join_bytes``: one bucket that gradients are joined in after backward.
+    ``keeps_whole``: what is gathered stays so through the step, and gradients that accumulate do so unsharded.
     ``fresh_gradients``: gradients appear in backward and go after the update; else buffers for them always exist.
 
     Optimizer: ``optimizer_temporary`` copies of one fp32 state live during the update: of all of them ("all",
@@ -57,6 +67,16 @@ class MemoryRules:
     loss_bytes: float = 12.0
     divided_loss_bytes: float | None = None
     held_logit_bytes: float = 0.0
+    divides_loss: bool = True
+    input_copies: float = 0.0
+    result_copies: float = 0.0
+    fp8_inputs: bool = False
+    stage_buffers: float = 0.0
+    in_flight_scale: float = 1.0
+    in_flight_more: float = 0.0
+    even_in_flight: bool = False
+    spread_ends: bool = False
+    keeps_whole: bool = False
     keeps_gathered: bool = False
     gathered_blocks: float = 2.0
     scattered_blocks: float = 1.0

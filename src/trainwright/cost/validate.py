@@ -24,6 +24,7 @@ from trainwright.cost.published.case import Case, case_of
 from trainwright.cost.published.row import read_rows
 from trainwright.cost.score import Score, score
 from trainwright.cost.setting import setting
+from trainwright.cost.validate_memory import MemoryValidation, validate_memory
 
 Array = NDArray[Any]
 Way = Literal["shipped", "blind", "calibrated"]
@@ -45,7 +46,7 @@ SMALL_FOLDS = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """Scores by group, the median over groups of their medians, and what was refused and why."""
+    """Scores by group, the median over groups of their medians, what was refused and why; memory's."""
 
     way: Way
     by: By
@@ -54,6 +55,7 @@ class Validation:
     median_of_medians: float
     n_used: int
     refused: dict[str, int]
+    memory: MemoryValidation | None = None
 
     @property
     def refused_share(self) -> float:
@@ -183,6 +185,7 @@ def validate(paths: Iterable[Path], way: Way = "shipped", by: By = "source") -> 
         median_of_medians=float(np.median([one.median for one in groups.values()])),
         n_used=len(cases),
         refused=dict(refused),
+        memory=validate_memory(cases, [_BY[by](case) for case in cases]),
     )
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from trainwright.cost.score import Score
 from trainwright.cost.validate import Validation
+from trainwright.cost.validate_memory import Fits, MemoryValidation
 
 WAYS = {
     "shipped": "constants as shipped (fitted on most of these rows)",
@@ -38,7 +39,44 @@ def validation_text(found: Validation) -> RenderableType:
         "",
         f"median over {found.by}s of the median error: {100 * found.median_of_medians:.1f} %",
         f"refused: {n_refused} rows, {100 * found.refused_share:.1f} %" + (f" ({reasons})" if reasons else ""),
+        *_memory(found.memory, found.by),
     )
+
+
+def _memory(found: MemoryValidation | None, by: str) -> list[RenderableType]:
+    """Peaks and fits by group, where any row tells of them."""
+    if found is None:
+        return []
+    names = sorted({*found.groups, *found.fits}, key=lambda name: (-_rows(found, name), name))
+    if not names:
+        return []
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in (by, "peaks", "MAPE", "median", "bias", "in 10%", "worst", "ran", "failed", "right"):
+        width = 24 if name == by else 6
+        table.add_column(
+            name, justify="left" if name == by else "right", no_wrap=True, min_width=width, max_width=width
+        )
+    for name in names:
+        table.add_row(escape(name), *_memory_figures(found.groups.get(name), found.fits.get(name, Fits())))
+    table.add_row("all rows", *_memory_figures(found.overall, found.all_fits), style="bold")
+    middle = found.median_of_medians
+    told = "" if middle is None else f"; median over {by}s of the median error: {100 * middle:.1f} %"
+    return [
+        "",
+        f"[bold]Memory[/bold]: peaks as each source read them, and what ran or ran out of memory{told}",
+        "",
+        table,
+    ]
+
+
+def _rows(found: MemoryValidation, name: str) -> int:
+    one = found.groups.get(name)
+    return one.n_rows if one else 0
+
+
+def _memory_figures(one: Score | None, fits: Fits) -> list[str]:
+    peaks = figures(one)[:6] if one else ["", "", "", "", "", ""]
+    return [*peaks, str(fits.ran or ""), str(fits.failed or ""), _percent(fits.right_share)]
 
 
 def figures(one: Score) -> list[str]:
@@ -63,4 +101,15 @@ def validation_json(found: Validation) -> dict[str, Any]:
         "median_of_medians": found.median_of_medians,
         "overall": asdict(found.overall),
         "groups": {name: asdict(one) for name, one in found.groups.items()},
+        "memory": _memory_json(found.memory) if found.memory else None,
+    }
+
+
+def _memory_json(found: MemoryValidation) -> dict[str, Any]:
+    return {
+        "overall": asdict(found.overall) if found.overall else None,
+        "median_of_medians": found.median_of_medians,
+        "groups": {name: asdict(one) for name, one in found.groups.items()},
+        "fits": {name: {**asdict(one), "right_share": one.right_share} for name, one in found.fits.items()},
+        "fits_overall": {**asdict(found.all_fits), "right_share": found.all_fits.right_share},
     }

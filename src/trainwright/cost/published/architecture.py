@@ -92,7 +92,7 @@ def shape_of(row: Row) -> Shape:
         positions="rotary" if arch.startswith(("llama", "moe")) else "learned",
         tied=bool(row.flag("tied_embed")),
         causal=arch not in ("bert", "vit"),
-        dropout=arch == "bert",
+        dropout=arch == "bert" or row.says("ANALYTICAL memory bars"),
         experts=experts,
         experts_per_token=row.count("topk", 2),
         expert_ffn=ffn if experts else None,

@@ -7,6 +7,7 @@ from typing import Literal
 
 from trainwright.cost.kind import Kind, kind_of
 from trainwright.cost.published.architecture import model_of
+from trainwright.cost.published.footprint import Footprint, fits, footprint
 from trainwright.cost.published.machine import cluster_of, device_of
 from trainwright.cost.published.row import Row
 from trainwright.cost.published.software import is_lora, recompute, stack_name
@@ -29,8 +30,9 @@ USUAL_SEQ = {"bert": 512, "vit": 196, "t5": 512}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One measurement. ``step_s`` or ``peak_bytes`` may be None, not both.
+    """One measurement. ``step_s`` and ``peak_bytes`` are None where not given.
 
+    ``footprint``: how to ask for its memory, by the row's own words.
     ``group`` is the same for rows that differ in strategy only: the same source, model, devices, batch and precision.
     """
 
@@ -45,6 +47,7 @@ class Case:
     step_s: float | None
     peak_bytes: float | None
     group: str
+    footprint: Footprint
 
     @property
     def device(self) -> Device:
@@ -54,7 +57,11 @@ class Case:
 
 def case_of(row: Row) -> Case | Refusal:
     """What to ask for this row, or what it lacks."""
-    if row["source"].startswith("Korthikanti 2022 Figure") or row.says("LLaMA-Factory hardware requirement"):
+    if row["source"].startswith("Korthikanti 2022 Figure"):
+        row = Row(text={**row.text, "vocab": "1"})  # bars of a formula that leaves out the embedding and the loss
+        if not row["peak_mem_gib"]:
+            return "an estimate, not a measurement"
+    if row.says("LLaMA-Factory hardware requirement"):
         return "an estimate, not a measurement"
     device = device_of(row)
     if device is None:
@@ -69,7 +76,7 @@ def case_of(row: Row) -> Case | Refusal:
     batch = global_batch(row, strategy)
     measured = step_s(row, model, batch * seq, n_devices, device)
     peak = row.number("peak_mem_gib")
-    if measured is None and peak is None:
+    if measured is None and peak is None and fits(row) is not False:
         return "nothing measured"
     workload = Workload(global_batch=batch, seq=seq, objective="lora" if is_lora(row) else "pretrain")
     return Case(
@@ -86,6 +93,7 @@ def case_of(row: Row) -> Case | Refusal:
         group="|".join(
             (row["source"], row["model_name"], row["gpu"], row["gpus"], str(batch), str(seq), row["precision"])
         ),
+        footprint=footprint(row, model, workload, strategy, float(device.memory_bytes)),
     )
 
 
