@@ -3,6 +3,7 @@ import hashlib
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,9 +120,12 @@ def test_an_image_run_killed_twice_ends_with_the_same_bits(tmp_path: Path) -> No
 
 
 @pytest.mark.distributed
-def test_two_processes_fine_tune_as_one_does_and_end_with_the_same_bits_when_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", [{"freeze": 2, "layer_decay": 0.5, "unfreeze_every": 2}, {"lora_rank": 4}], ids=str)
+def test_two_processes_fine_tune_as_one_does_and_end_with_the_same_bits_when_killed(
+    tmp_path: Path, way: dict[str, Any]
+) -> None:
     run_plan(image_plan(tmp_path / "start"))
-    transfer = Transfer(start=tmp_path / "start", freeze=2, layer_decay=0.5, unfreeze_every=2)
+    transfer = Transfer(start=tmp_path / "start", **way)
     two = Strategy(dp=2, micro_batch=4, precision="fp32")
     run_plan(image_plan(tmp_path / "one", transfer=transfer))
     run_plan(image_plan(tmp_path / "two", two, transfer=transfer))

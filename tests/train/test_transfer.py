@@ -10,9 +10,11 @@ from tests.train.images import DIGITS, image_job, image_plan
 from trainwright.data.start import read_start
 from trainwright.errors import CheckpointError, InvalidInputError
 from trainwright.jobs.job import Job, ModelChoice, Stopping, Transfer
+from trainwright.jobs.parse import parse_job
 from trainwright.recipes.cnn import small_cnn
 from trainwright.runtime.depth import depths, freeze_parameters, frozen_names
 from trainwright.train.labels import matched_rows
+from trainwright.train.lora import adapt
 from trainwright.train.optimizer import make_optimizer
 from trainwright.train.run import run_plan
 from trainwright.train.transfer import rate_share, take_start, thaw
@@ -57,6 +59,30 @@ def test_frozen_parameters_do_not_change_by_one_bit_and_cost_no_gradients(tmp_pa
         peaks[freeze] = record.peak_bytes or 0.0
     n_bytes = 4 * sum(before[name].numel() for name in before if not name.startswith("head"))
     assert peaks[0] - peaks["all but head"] > 3 * n_bytes  # gradient, two states, and what backward kept
+
+
+def test_lora_changes_each_weight_by_a_matrix_of_its_rank_and_nothing_else(tmp_path: Path, start: Path) -> None:
+    run_plan(image_plan(tmp_path / "run", **changes(start, lora_rank=4)))
+    before, after = weights(start), weights(tmp_path / "run")
+    assert before.keys() == after.keys()
+    for name, tensor in after.items():
+        if name.startswith("head."):
+            continue
+        change = tensor - before[name]
+        if tensor.dim() == 1:
+            assert not change.any()
+        elif tensor.shape[1] > 1:
+            values = torch.linalg.svdvals(change.flatten(1))
+            assert values[0] > 0
+            assert values[4] < 1e-3 * values[0]
+
+
+def test_a_rank_wider_than_every_layer_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match=r"no layer below the head is wider than transfer\.lora_rank = 999"):
+        adapt(small_cnn(3, 1), 999, seed=0)
+    text = '[data]\nbuiltin = "digits"\n[training]\nglobal_batch = 8\nsteps = 1\n[transfer]\nstart = "x"\n'
+    with pytest.raises(InvalidInputError, match=r"freezes all but the head; leave out transfer\.freeze"):
+        parse_job(text + "lora_rank = 4\nfreeze = 2", "job.toml")
 
 
 def test_rows_of_the_head_are_reused_by_label_and_the_rest_is_drawn(start: Path) -> None:

@@ -102,7 +102,10 @@ def plan_here(job: Job, options: PrepareOptions, tell: Tell) -> PlanRecord:
 
         job = settled(job)
         known = known_model(job)
-    pins = parse_pins(text for text in options.pins.split(",") if text.strip())
+    texts = [text for text in options.pins.split(",") if text.strip()]
+    if job.transfer is not None and job.transfer.lora_rank is not None:
+        texts.append("tp=1")  # an update beside a divided layer would need dividing too
+    pins = parse_pins(texts)
     plan = here.plan_here(job, profile, pins, known)
     if known is not None:
         from trainwright.api.images import with_traced_peak

@@ -96,7 +96,8 @@ class Transfer:
 
     ``start``: a run folder of ours, or a Hugging Face folder. ``freeze``: the first n blocks, or all but the head.
     Rates: the head's is ``head_rate`` times the job's, and ``layer_decay`` multiplies it once for each block further
-    from the head. ``unfreeze_every`` frees one more block, from the head down, after so many steps.
+    from the head. ``unfreeze_every`` frees one more block, from the head down, after so many steps. ``lora_rank``: only
+    the head and low-rank updates of this rank beside the other layers move.
     """
 
     start: Path
@@ -104,6 +105,7 @@ class Transfer:
     head_rate: float = 1.0
     layer_decay: float = 1.0
     unfreeze_every: int | None = None
+    lora_rank: int | None = None
     reuse_rows: bool = True
     synonyms: tuple[tuple[str, str], ...] = ()
 

@@ -225,6 +225,7 @@ KEYS = (
         read=real(0.0, 1.0, open_below=True),
         meaning="rate of each block further down",
     ),
+    Key(table="transfer", name="lora_rank", read=integer(), meaning="only updates of this rank and the head move"),
     Key(table="transfer", name="unfreeze_every", read=integer(), meaning="steps after which one more block moves"),
     Key(
         table="transfer", name="reuse_rows", read=boolean, meaning="keep head rows whose label matches (default: true)"

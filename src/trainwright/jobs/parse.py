@@ -185,6 +185,8 @@ def _check_data(reading: _Reading, wrong: str) -> None:
                 reading.complain(dotted, f"{dotted} is for images; [data] names none")
     elif values.get("data.fold", 0) >= values.get("data.folds", 1) and "data." not in wrong:
         reading.complain("data.fold", "data.fold counts from 0 and must be below data.folds")
+    if "transfer.lora_rank" in values and (other := {"transfer.freeze", "transfer.unfreeze_every"} & set(values)):
+        reading.complain("transfer.lora_rank", f"transfer.lora_rank freezes all but the head; leave out {min(other)}")
     if any(key.startswith("transfer.") for key in values) and "transfer.start" not in {*values, *wrong.split()}:
         reading.complain("transfer", "transfer.start is missing: a run folder or a Hugging Face folder")
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from trainwright.jobs.job import Transfer
 from trainwright.runtime.loss import loss_sum
 from trainwright.runtime.model import logits_of, set_training
+from trainwright.train.lora import adapt
 from trainwright.train.transfer import freeze_for
 
 
@@ -31,5 +32,7 @@ class WithLoss(nn.Module):
 
 def priced(model: nn.Module, transfer: Transfer | None) -> nn.Module:
     """The module that capture traces: one step's forward to its loss, frozen where the job freezes."""
+    if transfer is not None and transfer.lora_rank is not None:
+        adapt(model, transfer.lora_rank, seed=0)
     freeze_for(model, transfer)
     return WithLoss(model)

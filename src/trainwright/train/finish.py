@@ -22,6 +22,7 @@ from trainwright.runtime.state import whole_weights
 from trainwright.runtime.tensorfile import write_tensors
 from trainwright.runtime.weights import write_folder
 from trainwright.train.images import ImageTask
+from trainwright.train.lora import adapt, merge
 from trainwright.train.session import Session
 from trainwright.train.text import TextTask
 
@@ -35,7 +36,11 @@ def finish_run(session: Session) -> dict[str, Any]:
     model = build_model(config, session.job.seed)
     checkpoint = newest_checkpoint(session.folder / "checkpoints", Place(), session.note, best=session.job.keep_best)
     assert checkpoint is not None, "the loop saves at its end"
+    rank = session.job.transfer.lora_rank if session.job.transfer is not None else None
+    if rank is not None:
+        adapt(model, rank, session.job.seed)
     whole_weights(checkpoint, model)
+    merge(model)
     if checkpoint.step != session.step:
         session.note(f"the model of step {checkpoint.step} is exported, which has the lowest held-out loss")
     task = session.task

@@ -17,6 +17,7 @@ from trainwright.errors import InvalidInputError
 from trainwright.jobs.job import Job
 from trainwright.records.plan import PlanRecord
 from trainwright.train.images import ImageTask, Normalization
+from trainwright.train.lora import adapt
 from trainwright.train.task import Task
 from trainwright.train.text import TextTask
 from trainwright.train.transfer import take_start
@@ -48,6 +49,8 @@ def _image_task(folder: Path, job: Job, plan: PlanRecord, model: nn.Module) -> t
     if job.transfer is not None:
         start = read_start(job.transfer.start)
         notes += take_start(model, start, images.classes, job.transfer)
+        if job.transfer.lora_rank is not None:
+            notes += adapt(model, job.transfer.lora_rank, job.seed)
     normalization, said = normalization_of(images, start, job.images.statistics)
     task = ImageTask(
         images=images,

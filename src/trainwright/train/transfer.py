@@ -12,6 +12,7 @@ from trainwright.errors import CheckpointError
 from trainwright.jobs.job import Transfer
 from trainwright.runtime.depth import depths, freeze_parameters, frozen_names
 from trainwright.train.labels import matched_rows
+from trainwright.train.lora import moves
 from trainwright.train.optimizer import RateShare
 
 
@@ -80,7 +81,11 @@ def _take_head(
 
 def freeze_for(model: nn.Module, transfer: Transfer | None) -> None:
     """Freeze what stands still when training begins."""
-    if transfer is not None and transfer.freeze != 0:
+    if transfer is not None and transfer.lora_rank is not None:
+        head = frozenset(depths(model).head)
+        names = [name for name, _ in model.named_parameters()]
+        freeze_parameters(model, frozenset(name for name in names if not (moves(name) or name in head)))
+    elif transfer is not None and transfer.freeze != 0:
         freeze_parameters(model, frozen_names(model, transfer.freeze))
 
 
