@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright.cost.compose import Scales, compose
-from trainwright.cost.ingredients import Ingredients
+from trainwright.cost.ingredients import Ingredients, pick
 
 Array = NDArray[Any]
 KINDS = tuple(f.name for f in fields(Scales))
@@ -66,7 +66,7 @@ class Measured:
     def take(self, index: Array) -> Measured:
         """Some of them."""
         return Measured(
-            parts=Ingredients(**{f.name: getattr(self.parts, f.name)[..., index] for f in fields(Ingredients)}),
+            parts=pick(self.parts, index),
             seconds=self.seconds[index],
             stacks=tuple(self.stacks[i] for i in index),
             devices=tuple(self.devices[i] for i in index),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from trainwright.cost.ingredients import Ingredients
+from trainwright.cost.ingredients import Ingredients, States, Work
 from trainwright.cost.overlap import exposed_s, host_bound_s
 from trainwright.cost.table import Array
 from trainwright.units import Number
@@ -49,8 +49,12 @@ class Composed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _MicroBatch:
-    """Seconds of one micro-batch on each stage, by part: (stages, candidates)."""
+class Busy:
+    """One micro-batch on each stage, (stages, candidates), but for the exchange of states.
+
+    ``exposed``, ``hidden``: activations exchanged, by axis; ``device_s``: all that the device does one after another;
+    ``host_s``: what it takes to issue it; ``sends_s``: exposed sends between stages, of the whole step.
+    """
 
     forward: Array
     backward: Array
@@ -58,12 +62,33 @@ class _MicroBatch:
     head: Array
     exposed: Mapping[str, Number]
     hidden: Mapping[str, Number]
-    dispatch: Array
+    device_s: Array
+    host_s: Array
+    sends_s: Array
 
-    @property
-    def total(self) -> Number:
-        compute = self.forward + self.backward + self.redo + self.head
-        return sum(self.exposed.values(), start=compute) + self.dispatch
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steady:
+    """What a step takes without its states, as far as their exchange needs to know.
+
+    (stages, candidates): one micro-batch's ``forward``; ``ahead_s`` and ``behind_s``: what parameters gathered for
+    forward, and gradients, may hide behind; ``layers`` they come in; ``device_s``, ``host_s`` and ``weight`` as in Busy
+    and Work. (candidates,): the whole step's ``alone_s`` if nothing were gathered, and ``rest_s`` of it that is no
+    micro-batch.
+    """
+
+    forward: Array
+    ahead_s: Array
+    behind_s: Array
+    layers: Array
+    device_s: Array
+    host_s: Array
+    weight: Array
+    n_micro: Array
+    fill: Array
+    runs_ahead: Array
+    rest_s: Array
+    alone_s: Array
 
 
 def compose(parts: Ingredients, scales: Scales = AS_IS) -> Composed:
@@ -72,94 +97,152 @@ def compose(parts: Ingredients, scales: Scales = AS_IS) -> Composed:
     A stage's micro-batch: compute, exposed communication, and what the host takes beyond both. A step: n_micro of
     them on the slowest stage, the bubble, exposed sends, gradients behind the last backward, the update.
     """
-    one = _micro_batch(parts, scales)
-    stage_s = np.asarray(one.total)
-    slowest = np.where(parts.weight > 0, stage_s, 0.0)
+    work, states = parts.work, parts.states
+    one, share = busy(work, parts.overlaps, scales), shares(parts.overlaps, scales)
+    steady = steady_of(one, work)
+    gathered, gathered_hidden = _gathers(states, steady, share)
+    reduced, reduced_hidden = _reductions(states, steady, share)
+    waited = _wait_s(work.runs_ahead, one.host_s, one.device_s + gathered)
+    stage_s = one.device_s + gathered + waited
+    slowest = np.where(work.weight > 0, stage_s, 0.0)
     pace = np.argmax(slowest, axis=0)[None, :]
 
     def paced(value: Number) -> Array:
         picked: Array = np.take_along_axis(np.broadcast_to(value, stage_s.shape), pace, axis=0)[0]
-        return picked * parts.n_micro
+        return picked * work.n_micro
 
-    reduce_s, reduce_hidden = _reductions(parts, scales, one)
-    time = {
-        "forward": paced(one.forward),
-        "backward": paced(one.backward),
-        "recompute": paced(one.redo),
-        "head_loss": paced(one.head),
-        "optimizer": parts.step_update * scales.update,
-        **{f"{axis}_communication": paced(value) for axis, value in one.exposed.items()},
-        "pp_communication": _sends(parts, scales),
-        "bubble": np.maximum(np.sum(stage_s * parts.weight, axis=0) - np.max(slowest, axis=0), 0.0) * parts.fill,
-        "dispatch": paced(one.dispatch) + parts.step_idle,
-        "offload": parts.step_offload,
-    }
     hidden = {f"{axis}_communication": paced(value) for axis, value in one.hidden.items()}
-    time["dp_communication"] = time["dp_communication"] + reduce_s
-    hidden["dp_communication"] = hidden["dp_communication"] + reduce_hidden
-    return Composed(time=time, hidden=hidden)
-
-
-def total_s(parts: Ingredients, scales: Scales = AS_IS) -> Array:
-    """The seconds of ``compose``, all parts together: what a search needs."""
-    one = _micro_batch(parts, scales)
-    stage_s = np.asarray(one.total)
-    slowest = np.max(np.where(parts.weight > 0, stage_s, 0.0), axis=0)
-    bubble = np.maximum(np.sum(stage_s * parts.weight, axis=0) - slowest, 0.0) * parts.fill
-    reduce_s, _ = _reductions(parts, scales, one)
-    once = parts.step_update * scales.update + parts.step_idle + parts.step_offload
-    total: Array = slowest * parts.n_micro + bubble + reduce_s + _sends(parts, scales) + once
-    return total
-
-
-def micro_batch_s(parts: Ingredients, scales: Scales = AS_IS) -> Array:
-    """Seconds of one micro-batch on each stage, both ways: what a division of the blocks has to balance."""
-    return np.asarray(_micro_batch(parts, scales).total)
-
-
-def _micro_batch(parts: Ingredients, scales: Scales) -> _MicroBatch:
-    """What one micro-batch takes on each stage, with what overlaps inside it."""
-    attention = parts.attention_forward * scales.attention, parts.attention_backward * scales.attention
-    forward = parts.forward * scales.compute + attention[0] + parts.forward_stream * scales.stream
-    backward = parts.backward * scales.compute + attention[1] + parts.backward_stream * scales.stream
-    redo = parts.redo * scales.compute + parts.redo_attention * scales.attention + parts.redo_stream * scales.stream
-    head = (parts.head * scales.compute + parts.head_stream * scales.stream) * scales.head
-    work, k = forward + backward + redo, parts.interference
-
-    def share(of: Array) -> Array:
-        return np.minimum(of * scales.overlap, 1.0)
-
-    tp = exposed_s(parts.tp * scales.tp, work, share(parts.overlap_tp), k)
-    cp = exposed_s(parts.cp * scales.cp, attention[0] + attention[1], share(parts.overlap_cp), k)
-    ep = exposed_s(parts.ep * scales.ep, work, share(parts.overlap_ep), k)
-    ahead = exposed_s(parts.gather * scales.dp, forward + 0.3 * head, share(parts.overlap_fsdp), k)
-    behind = exposed_s(parts.regather * scales.dp, backward + redo + 0.7 * head, share(parts.overlap_fsdp), k)
-    edge = (parts.gather + 0.5 * parts.regather) * scales.dp / parts.layers * (parts.gather > 0)
-    exposed = {"tp": tp[0], "cp": cp[0], "ep": ep[0], "dp": ahead[0] + behind[0] + edge}
-    hidden = {"tp": tp[1], "cp": cp[1], "ep": ep[1], "dp": ahead[1] + behind[1]}
-    device_s = sum(exposed.values(), start=work + head)
-    host_s = parts.host * scales.host
-    wait = np.where(parts.runs_ahead > 0, host_bound_s(host_s, device_s), host_s)
-    return _MicroBatch(
-        forward=forward, backward=backward, redo=redo, head=head, exposed=exposed, hidden=hidden, dispatch=wait
+    hidden["dp_communication"] = paced(gathered_hidden) + np.max(reduced_hidden, axis=0)
+    return Composed(
+        time={
+            "forward": paced(one.forward),
+            "backward": paced(one.backward),
+            "recompute": paced(one.redo),
+            "head_loss": paced(one.head),
+            "optimizer": states.update * share["update"],
+            **{f"{axis}_communication": paced(value) for axis, value in one.exposed.items()},
+            "dp_communication": paced(gathered) + np.max(reduced, axis=0),
+            "pp_communication": one.sends_s,
+            "bubble": _bubble_s(stage_s, np.max(slowest, axis=0), steady),
+            "dispatch": paced(waited) + work.step_idle,
+            "offload": states.offload,
+        },
+        hidden=hidden,
     )
 
 
-def _reductions(parts: Ingredients, scales: Scales, one: _MicroBatch) -> tuple[Array, Array]:
+def micro_batch_s(parts: Ingredients, scales: Scales = AS_IS) -> Array:
+    """Seconds of one micro-batch on each stage, both ways, with what it cannot hide."""
+    one, share = busy(parts.work, parts.overlaps, scales), shares(parts.overlaps, scales)
+    device_s = one.device_s + _gathers(parts.states, steady_of(one, parts.work), share)[0]
+    return device_s + _wait_s(parts.work.runs_ahead, one.host_s, device_s)
+
+
+def total_s(steady: Steady, states: States, share: Mapping[str, Number]) -> Array:
+    """The seconds of ``compose``, all parts together: what a search needs."""
+    alone_s = steady.alone_s
+    if states.gathers:
+        device_s = steady.device_s + _gathers(states, steady, share)[0]
+        alone_s = _micro_batches_s(device_s, steady) + steady.rest_s
+    total: Array = alone_s + np.max(_reductions(states, steady, share)[0], axis=0)
+    return total + states.update * share["update"] + states.offload
+
+
+def steady_of(one: Busy, work: Work) -> Steady:
+    """What the exchange of states needs to know of the rest of a step."""
+    rest_s = one.sends_s + work.step_idle
+    steady = Steady(
+        forward=one.forward,
+        ahead_s=one.forward + 0.3 * one.head,
+        behind_s=one.backward + one.redo + 0.7 * one.head,
+        layers=work.layers,
+        device_s=one.device_s,
+        host_s=one.host_s,
+        weight=work.weight,
+        n_micro=work.n_micro,
+        fill=work.fill,
+        runs_ahead=work.runs_ahead,
+        rest_s=rest_s,
+        alone_s=rest_s,
+    )
+    return replace(steady, alone_s=_micro_batches_s(one.device_s, steady) + rest_s)
+
+
+def _micro_batches_s(device_s: Array, steady: Steady) -> Array:
+    """Seconds of all micro-batches on the slowest stage, and of the bubble."""
+    stage_s, weight = device_s + _wait_s(steady.runs_ahead, steady.host_s, device_s), steady.weight
+    slowest = np.max(np.where(weight > 0, stage_s, 0.0), axis=0)
+    total: Array = slowest * steady.n_micro + _bubble_s(stage_s, slowest, steady)
+    return total
+
+
+def _bubble_s(stage_s: Array, slowest_s: Array, steady: Steady) -> Array:
+    """What the schedule leaves idle of the fill and the drain."""
+    idle: Array = np.maximum(np.sum(stage_s * steady.weight, axis=0) - slowest_s, 0.0) * steady.fill
+    return idle
+
+
+def busy(work: Work, overlaps: Mapping[str, Number], scales: Scales) -> Busy:
+    """What one micro-batch takes on each stage, with what overlaps inside it."""
+    attention = work.attention_forward * scales.attention, work.attention_backward * scales.attention
+    forward = work.forward * scales.compute + attention[0] + work.forward_stream * scales.stream
+    backward = work.backward * scales.compute + attention[1] + work.backward_stream * scales.stream
+    redo = work.redo * scales.compute + work.redo_attention * scales.attention + work.redo_stream * scales.stream
+    head = (work.head * scales.compute + work.head_stream * scales.stream) * scales.head
+    inside, share = forward + backward + redo, shares(overlaps, scales)
+    beside = {
+        "tp": (work.tp * scales.tp, inside),
+        "cp": (work.cp * scales.cp, attention[0] + attention[1]),
+        "ep": (work.ep * scales.ep, inside),
+    }
+    both = {axis: exposed_s(*pair, share[axis], share["interference"]) for axis, pair in beside.items()}
+    return Busy(
+        forward=forward,
+        backward=backward,
+        redo=redo,
+        head=head,
+        exposed={axis: pair[0] for axis, pair in both.items()},
+        hidden={axis: pair[1] for axis, pair in both.items()},
+        device_s=np.asarray(sum((pair[0] for pair in both.values()), start=inside + head)),
+        host_s=work.host * scales.host,
+        sends_s=_sends(work, overlaps, scales),
+    )
+
+
+def shares(overlaps: Mapping[str, Number], scales: Scales) -> dict[str, Number]:
+    """Shares of what may be hidden, by axis, as measurements corrected them; and scales of what states take."""
+    axes = ("tp", "cp", "ep", "dp", "fsdp")
+    found = {axis: np.minimum(overlaps[f"overlap_{axis}"] * scales.overlap, 1.0) for axis in axes}
+    return found | {"interference": overlaps["interference"], "states": scales.dp, "update": scales.update}
+
+
+def _gathers(states: States, steady: Steady, share: Mapping[str, Number]) -> tuple[Array, Array]:
+    """(exposed, hidden) seconds of parameters gathered for a micro-batch: all but the first layer's may hide."""
+    gather, regather = states.gather * share["states"], states.regather * share["states"]
+    ahead = exposed_s(gather, steady.ahead_s, share["fsdp"], share["interference"])
+    behind = exposed_s(regather, steady.behind_s, share["fsdp"], share["interference"])
+    edge = (gather + 0.5 * regather) / steady.layers * (gather > 0)
+    return np.asarray(ahead[0] + behind[0] + edge), np.asarray(ahead[1] + behind[1])
+
+
+def _wait_s(runs_ahead: Array, host_s: Array, device_s: Array) -> Array:
+    """Seconds of a micro-batch that the device waits for its host."""
+    return np.where(runs_ahead > 0, host_bound_s(host_s, device_s), host_s)
+
+
+def _reductions(states: States, steady: Steady, share: Mapping[str, Number]) -> tuple[Array, Array]:
     """Once a step: gradients behind the last micro-batch's backward, updated parameters behind the next forward."""
-    share, k = np.minimum(parts.overlap_dp * scales.overlap, 1.0), parts.interference
-    window = one.backward + one.redo + 0.7 * one.head
-    shown, hidden = exposed_s(parts.step_reduce * scales.dp, window, share, k)
-    shown_gather, hidden_gather = exposed_s(parts.step_gather * scales.dp, one.forward, share, k)
-    return np.max(shown + shown_gather, axis=0), np.max(hidden + hidden_gather, axis=0)
+    reduced = exposed_s(states.reduce * share["states"], steady.behind_s, share["dp"], share["interference"])
+    spread = exposed_s(states.spread * share["states"], steady.forward, share["dp"], share["interference"])
+    return np.asarray(reduced[0] + spread[0]), np.asarray(reduced[1] + spread[1])
 
 
-def _sends(parts: Ingredients, scales: Scales) -> Array:
+def _sends(work: Work, overlaps: Mapping[str, Number], scales: Scales) -> Array:
     """Exposed seconds of sends between stages.
 
     Each micro-batch is received forward and backward once for every chunk of the model that a stage holds; the fill
     and the drain pass every boundary once more.
     """
-    steady = 2.0 * parts.n_micro * parts.chunks * (1.0 - np.minimum(parts.overlap_pp, 1.0))
-    seconds: Array = parts.send * scales.pp * (steady + 2.0 * (parts.pp - 1.0))
-    return np.where(parts.pp > 1, seconds, 0.0)
+    steady = 2.0 * work.n_micro * work.chunks * (1.0 - np.minimum(overlaps["overlap_pp"], 1.0))
+    seconds: Array = work.send * scales.pp * (steady + 2.0 * (work.pp - 1.0))
+    return np.where(work.pp > 1, seconds, 0.0)

@@ -15,7 +15,11 @@ import numpy as np
 
 from trainwright.cost.calibration import KINDS, Corrections
 from trainwright.cost.compose import AS_IS, Scales
+from trainwright.cost.kind import kind_of
+from trainwright.cost.stack import Stack
 from trainwright.hardware.device import Device
+from trainwright.jobs.job import Workload
+from trainwright.models.spec import ModelSpec
 
 
 @cache
@@ -53,3 +57,8 @@ def scales_of(stack: str, device: Device, kind: str = "dense") -> Scales:
 def correction_names(stack: str, device: Device, kind: str) -> tuple[str, str, str]:
     """What the corrections of a step are filed under: stack (and kind), device, stack on architecture."""
     return (stack if kind == "dense" else f"{stack}+{kind}", device.name, f"{stack}@{device.architecture}")
+
+
+def scales_for(model: ModelSpec, workload: Workload, device: Device, stack: Stack) -> Scales:
+    """By what the ingredients of a step of this model are multiplied."""
+    return scales_of(stack.name, device, kind_of(model, workload))

@@ -1,11 +1,13 @@
 """What a step is made of, priced but not yet put together: the part of an estimate that depends on shapes.
 
 Every field is an array: (stages, candidates) where a stage matters, else (candidates,). ``compose`` puts them
-together; keeping the two apart lets a calibration scale ingredients of thousands of measured steps at once.
+together; keeping the two apart lets a calibration scale ingredients of thousands of measured steps at once. ``Work``
+and ``States`` depend on different choices, so that a search prices each once for all that it is combined with.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -14,6 +16,7 @@ from trainwright.cost.exchange import Spans, cp_s, data_parallel, ep_s, pp_s, sp
 from trainwright.cost.offload import offload_s
 from trainwright.cost.pipeline import fill_share
 from trainwright.cost.setting import Setting
+from trainwright.cost.stack import Stack
 from trainwright.cost.stages import parts
 from trainwright.cost.table import Array
 from trainwright.cost.update import update_s
@@ -23,16 +26,13 @@ OVERLAPS = ("overlap_dp", "overlap_fsdp", "overlap_tp", "overlap_cp", "overlap_p
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ingredients:
-    """Seconds, of one micro-batch on each stage unless the name says step.
+class Work:
+    """What does not depend on how states are sharded or offloaded. Seconds of one micro-batch on each stage.
 
     ``forward``, ``backward``: products of all but the head; ``attention_*``: attention; ``*_stream``: what memory
     limits; ``head``, ``head_stream``: last norm, head and loss, both ways; ``redo``, ``redo_stream``: recomputed.
-    ``tp``, ``cp``, ``ep``: exchanged in all passes. ``gather``: parameters
-    gathered for forward (ZeRO-3); ``regather``: again for backward, with gradients scattered; ``step_reduce``,
-    ``step_gather``: once a step.
-    ``host``: to issue it all; ``send``: one message to the next stage; ``step_update``: the optimizer;
-    ``step_offload``: waiting for the host's memory; ``step_idle``: once a step.
+    ``tp``, ``cp``, ``ep``: exchanged in all passes. ``host``: to issue it all; ``send``: one message to the next stage;
+    ``step_idle``: once a step.
     """
 
     forward: Array
@@ -49,40 +49,108 @@ class Ingredients:
     tp: Array
     cp: Array
     ep: Array
-    gather: Array
-    regather: Array
-    step_reduce: Array
-    step_gather: Array
     host: Array
     layers: Array
     weight: Array
     send: Array
-    step_update: Array
-    step_offload: Array
     step_idle: Array
     n_micro: Array
     pp: Array
     chunks: Array
     fill: Array
     runs_ahead: Array
-    overlap_dp: Array
-    overlap_fsdp: Array
-    overlap_tp: Array
-    overlap_cp: Array
-    overlap_pp: Array
-    overlap_ep: Array
-    interference: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class States:
+    """What sharding and offload of the states decide, in seconds.
+
+    ``gather``: parameters gathered for a micro-batch's forward (ZeRO-3); ``regather``: again for backward, with
+    gradients scattered; ``reduce``, ``spread``: gradients and updated parameters exchanged once a step;
+    ``update``: the optimizer; ``offload``: waiting for the host's memory.
+    """
+
+    gather: Array
+    regather: Array
+    reduce: Array
+    spread: Array
+    update: Array
+    offload: Array
+
+    @property
+    def gathers(self) -> bool:
+        """Whether any candidate gathers parameters for its micro-batches."""
+        return bool(np.any(self.gather))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingredients:
+    """Everything of a step; ``overlaps``: the stack's shares, by the names of OVERLAPS."""
+
+    work: Work
+    states: States
+    overlaps: Mapping[str, Number]
 
 
 def ingredients(setting: Setting) -> Ingredients:
     """Every ingredient of every candidate."""
     where = spans(setting.table, setting.group)
-    wide = {**_compute(setting), **_exchanged(setting, where), "weight": setting.stages.weight}
+    return Ingredients(work=work(setting, where), states=states(setting, where), overlaps=overlaps(setting.stack))
+
+
+def overlaps(stack: Stack) -> dict[str, Number]:
+    """The stack's shares of what may be hidden."""
+    return {name: getattr(stack, name) for name in OVERLAPS}
+
+
+def work(setting: Setting, where: Spans) -> Work:
+    """The ingredients that sharding does not touch."""
+    held, rows, stack = setting.stages, setting.table, setting.stack
+    passes = 2.0 + recompute_share(setting)
+    wide = {
+        **_compute(setting),
+        "tp": tp_s(held, rows, where) * passes,
+        "cp": cp_s(held, rows, where) * (passes + 1.0),
+        "ep": ep_s(held, rows, where) * passes,
+        "weight": held.weight,
+    }
+    once: dict[str, Number] = {
+        "send": pp_s(_boundary_bytes(setting), rows, where),
+        "step_idle": stack.step_s,
+        "n_micro": rows.n_micro,
+        "pp": rows.pp,
+        "chunks": rows.virtual_stages if rows.strategy.schedule == "interleaved" else 1.0,
+        "fill": fill_share(rows),
+        "runs_ahead": 0.0 if setting.how.device.kind == "cpu" or not stack.host_ahead else 1.0,
+    }
+    return Work(**_spread(setting, wide, once))
+
+
+def states(setting: Setting, where: Spans) -> States:
+    """The ingredients that recomputation and the exchange of activations do not touch."""
+    held, rows, stack = setting.stages, setting.table, setting.stack
+    data = data_parallel(held, rows, where, stack)
+    scattered = 1.0 if rows.strategy.zero_stage == 3 and stack.scatter_every_micro_batch else 0.0
+    wide = {
+        "gather": data.forward_s,
+        "regather": data.backward_s + data.reduce_s * scattered,
+        "reduce": data.reduce_s * (1.0 - scattered),
+        "spread": data.gather_s,
+    }
+    trainable = held.total("trainable")
+    updates = update_s(trainable, rows, setting.how.device, stack)
+    once: dict[str, Number] = {
+        "update": np.max(updates, axis=0) * (rows.strategy.offload == "none"),
+        "offload": offload_s(trainable, rows, setting.group, stack),
+    }
+    return States(**_spread(setting, wide, once))
+
+
+def _spread(setting: Setting, wide: Mapping[str, Array], once: Mapping[str, Number]) -> dict[str, Array]:
+    """(stages, candidates) where a stage matters, else (candidates,)."""
     shape = setting.stages.n_body.shape
-    return Ingredients(
-        **{name: np.broadcast_to(value, shape) for name, value in wide.items()},
-        **{name: np.broadcast_to(np.asarray(v, dtype=float), shape[1:]) for name, v in _once(setting, where).items()},
-    )
+    found = {name: np.broadcast_to(value, shape) for name, value in wide.items()}
+    return found | {name: np.broadcast_to(np.asarray(v, dtype=float), shape[1:]) for name, v in once.items()}
 
 
 def _compute(setting: Setting) -> dict[str, Array]:
@@ -113,46 +181,30 @@ def dispatch_s(setting: Setting) -> float:
     return device.launch_s if device.kind == "cpu" and device.launch_s > 0 else setting.stack.dispatch_s
 
 
-def _exchanged(setting: Setting, where: Spans) -> dict[str, Array]:
-    """Seconds of collectives, per stage: of a micro-batch, and once a step."""
-    held, rows, stack = setting.stages, setting.table, setting.stack
-    passes = 2.0 + recompute_share(setting)
-    data = data_parallel(held, rows, where, stack)
-    scattered = 1.0 if rows.strategy.zero_stage == 3 and stack.scatter_every_micro_batch else 0.0
-    return {
-        "tp": tp_s(held, rows, where) * passes,
-        "cp": cp_s(held, rows, where) * (passes + 1.0),
-        "ep": ep_s(held, rows, where) * passes,
-        "gather": data.forward_s,
-        "regather": data.backward_s + data.reduce_s * scattered,
-        "step_reduce": data.reduce_s * (1.0 - scattered),
-        "step_gather": data.gather_s,
-    }
-
-
-def _once(setting: Setting, where: Spans) -> dict[str, Number]:
-    """What does not depend on the stage."""
-    rows, stack = setting.table, setting.stack
-    trainable = setting.stages.total("trainable")
-    updates = update_s(trainable, rows, setting.how.device, stack)
-    return {
-        "send": pp_s(_boundary_bytes(setting), rows, where),
-        "step_update": np.max(updates, axis=0) * (rows.strategy.offload == "none"),
-        "step_offload": offload_s(trainable, rows, setting.group, stack),
-        "step_idle": stack.step_s,
-        "n_micro": rows.n_micro,
-        "pp": rows.pp,
-        "chunks": rows.virtual_stages if rows.strategy.schedule == "interleaved" else 1.0,
-        "fill": fill_share(rows),
-        "runs_ahead": 0.0 if setting.how.device.kind == "cpu" or not stack.host_ahead else 1.0,
-        **{name: getattr(stack, name) for name in OVERLAPS},
-    }
-
-
-def join(many: list[Ingredients]) -> Ingredients:
+def join(many: Sequence[Ingredients]) -> Ingredients:
     """Tables of candidates side by side; each must have the usual three rows of stages."""
-    names = [field.name for field in fields(Ingredients)]
-    return Ingredients(**{name: np.concatenate([getattr(one, name) for one in many], axis=-1) for name in names})
+    lengths = [one.work.n_micro.shape for one in many]
+    return Ingredients(
+        work=Work(**_joined([one.work for one in many])),
+        states=States(**_joined([one.states for one in many])),
+        overlaps={
+            name: np.concatenate([np.broadcast_to(one.overlaps[name], n) for one, n in zip(many, lengths, strict=True)])
+            for name in OVERLAPS
+        },
+    )
+
+
+def _joined(many: Sequence[Work | States]) -> dict[str, Array]:
+    return {f.name: np.concatenate([getattr(one, f.name) for one in many], axis=-1) for f in fields(many[0])}
+
+
+def pick(parts: Ingredients, index: Array) -> Ingredients:
+    """Some of the candidates of ``join``."""
+    return Ingredients(
+        work=Work(**{f.name: getattr(parts.work, f.name)[..., index] for f in fields(Work)}),
+        states=States(**{f.name: getattr(parts.states, f.name)[..., index] for f in fields(States)}),
+        overlaps={name: np.asarray(share)[index] for name, share in parts.overlaps.items()},
+    )
 
 
 def recompute_share(setting: Setting) -> Array:

@@ -12,12 +12,12 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from trainwright.cost.compose import Composed, Scales, compose, micro_batch_s
-from trainwright.cost.ingredients import Ingredients, ingredients
+from trainwright.cost.corrections import scales_for
+from trainwright.cost.ingredients import Ingredients, States, Work, ingredients
 from trainwright.cost.memory import step_memory
 from trainwright.cost.memory_rules import memory_rules, occupied_bytes
 from trainwright.cost.setting import setting
 from trainwright.cost.stack import Stack
-from trainwright.cost.step import scales
 from trainwright.cost.table import Array
 from trainwright.hardware.cluster import NodeGroup
 from trainwright.hardware.link import Link
@@ -25,7 +25,7 @@ from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
 from trainwright.models.spec import ModelSpec
 
-_ONCE = {"step_update": "update", "send": "pp"}
+_ONCE = {"update": "update", "send": "pp"}
 """Ingredients that have one figure for the whole step, not one for each stage, and the scale of each."""
 
 
@@ -71,16 +71,33 @@ def _priced(
     """As if the whole pipeline stood on this group; sends cross what joins the groups."""
     asked = setting(model, workload, section.strategy, section.group, stack)
     joined = replace(section.group, intra=between, inter=between)
-    sent = ingredients(replace(asked, group=joined)).send
+    sent = ingredients(replace(asked, group=joined)).work.send
     here = ingredients(asked)
-    return replace(here, send=np.maximum(here.send, sent)), scales(asked)
+    work = replace(here.work, send=np.maximum(here.work.send, sent))
+    return replace(here, work=work), scales_for(model, workload, section.group.device, stack)
 
 
 def _merged(sections: Sequence[Section], priced: Sequence[tuple[Ingredients, Scales]]) -> tuple[Ingredients, Scales]:
     """Each stage's row from the section that holds it; what comes once a step from the slowest section."""
-    parts, scale = [one for one, _ in priced], [of for _, of in priced]
+    scale = [of for _, of in priced]
+    work = _of_stages([one.work for one, _ in priced], sections, scale)
+    states = _of_stages([one.states for one, _ in priced], sections, scale)
+    counts = [section.last - section.first for section in sections]
+    by_stage = {
+        field.name: np.repeat([getattr(of, field.name) for of in scale], counts)[:, None]
+        for field in fields(Scales)
+        if field.name not in _ONCE.values()
+    }
+    overlaps = priced[0][0].overlaps
+    return Ingredients(work=Work(**work), states=States(**states), overlaps=overlaps), Scales(**by_stage)
+
+
+def _of_stages(
+    parts: Sequence[Work | States], sections: Sequence[Section], scale: Sequence[Scales]
+) -> dict[str, Array]:
+    """The rows of each section's stages; what has no stages from the section where it takes the longest."""
     columns: dict[str, Array] = {}
-    for field in fields(Ingredients):
+    for field in fields(parts[0]):
         values = [getattr(one, field.name) for one in parts]
         if values[0].ndim == 2:
             columns[field.name] = np.concatenate([v[s.first : s.last] for v, s in zip(values, sections, strict=True)])
@@ -88,13 +105,7 @@ def _merged(sections: Sequence[Section], priced: Sequence[tuple[Ingredients, Sca
         kind = _ONCE.get(field.name)
         once = [v * (getattr(of, kind) if kind else 1.0) for v, of in zip(values, scale, strict=True)]
         columns[field.name] = np.max(np.stack(once), axis=0)
-    counts = [section.last - section.first for section in sections]
-    by_stage = {
-        field.name: np.repeat([getattr(of, field.name) for of in scale], counts)[:, None]
-        for field in fields(Scales)
-        if field.name not in _ONCE.values()
-    }
-    return Ingredients(**columns), Scales(**by_stage)
+    return columns
 
 
 def _stage_bytes(model: ModelSpec, workload: Workload, section: Section, stack: Stack) -> Array:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from trainwright.cost.compose import Composed, Scales, compose, total_s
-from trainwright.cost.corrections import correction_names, scales_of, shipped
+from trainwright.cost.compose import Composed, compose
+from trainwright.cost.corrections import correction_names, scales_for, shipped
 from trainwright.cost.energy import step_joules
 from trainwright.cost.estimate import Estimate, Interval
 from trainwright.cost.ingredients import ingredients
@@ -19,7 +19,6 @@ from trainwright.cost.memory_rules import memory_rules
 from trainwright.cost.setting import Setting, setting
 from trainwright.cost.sources import SOURCES
 from trainwright.cost.stack import Stack
-from trainwright.cost.stages import PriceBook
 from trainwright.cost.table import Array
 from trainwright.hardware.cluster import Cluster, NodeGroup
 from trainwright.hardware.device import Device
@@ -89,25 +88,10 @@ def regime_of(model: ModelSpec, workload: Workload, cluster_devices: int, stack:
     return regime(kind, cluster_devices, known=known)
 
 
-def step_seconds(
-    model: ModelSpec, workload: Workload, strategy: Strategy, cluster: Cluster, stack: Stack, book: PriceBook
-) -> Number:
-    """The seconds of ``estimate_step`` alone, for a search that has looked at memory already."""
-    asked = (setting(model, workload, strategy, group, stack, book) for group in cluster.groups)
-    seconds = [total_s(ingredients(one), scales(one)) for one in asked]
-    slowest: Number = seconds[0] if len(seconds) == 1 else np.max(np.stack(seconds), axis=0)
-    return slowest
-
-
 def composed_step(asked: Setting) -> Composed:
     """The parts of a step, with the constants that measurements gave its stack and device."""
-    return compose(ingredients(asked), scales(asked))
-
-
-def scales(asked: Setting) -> Scales:
-    """The constants that measurements gave the stack and device of a setting."""
-    kind = kind_of(asked.model, asked.table.workload)
-    return scales_of(asked.stack.name, asked.group.device, kind)
+    scales = scales_for(asked.model, asked.table.workload, asked.group.device, asked.stack)
+    return compose(ingredients(asked), scales)
 
 
 def step_flop(asked: Setting) -> tuple[Array, Array]:

@@ -19,7 +19,7 @@ def price(task: Task, cluster: Cluster, strategy: Strategy) -> Choice:
         cluster=cluster,
         strategy=replace(strategy, shard=strategy.shard if strategy.zero_stage else None),
         estimate=estimate,
-        occupied_bytes=float(occupied(task, strategy)[0]),
+        occupied_bytes=occupied(task, strategy),
         capacity_bytes=capacity_bytes(cluster),
         dollars_per_step=None if rate is None else rate * float(estimate.step_s),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,30 +150,36 @@ class _Columns:
     step_s: NDArray[np.float64]
     dollars: NDArray[np.float64]
     peak_bytes: NDArray[np.float64]
-    room: NDArray[np.float64]
     shapes: NDArray[np.int64]
     within: NDArray[np.bool_]
+    lengths: tuple[int, ...]
+    rooms: tuple[float, ...]
 
     @classmethod
     def of(cls, all_costed: list[Costed], aim: Aim) -> _Columns:
         """The columns of every cluster, one after another."""
-        step_s = np.concatenate([costed.step_s for costed in all_costed])
-        dollars = np.concatenate([costed.dollars for costed in all_costed])
+        step_s = _joined([costed.step_s for costed in all_costed])
+        dollars = _joined([costed.dollars for costed in all_costed])
         n_steps = aim.n_steps or 1.0
         within = np.isfinite(step_s)
         if aim.deadline_s is not None:
             within &= step_s * n_steps <= aim.deadline_s
         if aim.budget_dollars is not None:
             within &= dollars * n_steps <= aim.budget_dollars
-        rooms = [np.full(len(c.step_s), room_bytes(c.cluster, aim.headroom_share)) for c in all_costed]
         return cls(
             step_s=step_s,
             dollars=dollars,
-            peak_bytes=np.concatenate([costed.peak_bytes for costed in all_costed]),
-            room=np.concatenate(rooms),
-            shapes=np.concatenate([costed.shapes * 4_099 + i for i, costed in enumerate(all_costed)]),
+            peak_bytes=_joined([costed.peak_bytes for costed in all_costed]),
+            shapes=_joined([costed.shapes for costed in all_costed]),
             within=within,
+            lengths=tuple(len(costed.step_s) for costed in all_costed),
+            rooms=tuple(room_bytes(costed.cluster, aim.headroom_share) for costed in all_costed),
         )
+
+    def ways(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """A number for each way to divide on each cluster."""
+        cluster = np.searchsorted(np.cumsum(self.lengths), rows, side="right")
+        return self.shapes[rows] * 4_099 + cluster
 
     def score(self, goal: str) -> NDArray[np.float64]:
         """What the goal minimizes; infinite for what does not keep the limits."""
@@ -181,7 +188,7 @@ class _Columns:
 
     def miss(self, aim: Aim) -> NDArray[np.float64]:
         """By what factor a candidate misses its worst limit: memory first, then deadline and budget."""
-        worst = self.peak_bytes / self.room
+        worst: NDArray[np.float64] = self.peak_bytes / np.repeat(self.rooms, self.lengths)
         if not np.isfinite(self.step_s).any():
             return worst
         n_steps = aim.n_steps or 1.0
@@ -203,7 +210,7 @@ class _Columns:
                 low = finite[score[finite] <= limit]
             keys = (self.peak_bytes[low], self.dollars[low], self.step_s[low], score[low])
             order = low[np.lexsort(keys)]
-            _, first = np.unique(self.shapes[order], return_index=True)
+            _, first = np.unique(self.ways(order), return_index=True)
             if len(first) >= n_shown or len(low) == len(finite):
                 return order[np.sort(first)[:n_shown]]
             n_sorted *= 16
@@ -212,6 +219,10 @@ class _Columns:
         """The Pareto front of what fits."""
         fits = np.flatnonzero(np.isfinite(self.step_s))
         return fits[front(self.step_s[fits], self.dollars[fits], self.peak_bytes[fits])]
+
+
+def _joined(columns: list[NDArray[Any]]) -> NDArray[Any]:
+    return columns[0] if len(columns) == 1 else np.concatenate(columns)
 
 
 def _choices(task: Task, all_costed: list[Costed], indices: NDArray[np.int64]) -> tuple[Choice, ...]:

@@ -19,30 +19,16 @@ from numpy.typing import NDArray
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.strategy import Axis, Strategy
 from trainwright.plan.facts import Facts
+from trainwright.plan.family import Crossing, Family, Option, Rows
 from trainwright.plan.legal import NUMERIC, RULES, broken_by, legal_rows
 from trainwright.plan.pins import Pin, allowed, pinned_values
 from trainwright.plan.scope import FINER, LADDER, Scope
 
-Rows = dict[str, NDArray[np.int64]]
-
 TABLE_ROWS = 2_000
 """What a table costs beside its rows, in rows."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
-    """How ranks lie on the network and exchange context: what moves time but no byte of memory. ``rows``: of whom."""
-
-    choices: dict[str, Any]
-    rows: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
-    """A table of strategies that memory tells apart, and for each placement the rows that have it."""
-
-    table: Strategy
-    placements: tuple[Placement, ...]
+FAMILY_ROWS = 65_536
+"""Rows of a family written out at once: what bounds the memory of a search."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +43,10 @@ class Space:
     def tables(self) -> Iterator[Strategy]:
         """Every candidate, in one table for each family and placement."""
         for family in self.families:
-            for placement in family.placements:
-                yield replace(take(family.table, placement.rows), **placement.choices)
-
-
-def take(table: Strategy, rows: slice | NDArray[np.int64]) -> Strategy:
-    """Some rows of a table, as a table."""
-    columns = {axis: getattr(table, axis) for axis in NUMERIC}
-    picked = {axis: column[rows] for axis, column in columns.items() if isinstance(column, np.ndarray)}
-    return replace(table, **picked)  # type: ignore[arg-type]
+            places = family.crossing.places()
+            for placed in family.placed:
+                rows = np.flatnonzero(placed.n[places.base])
+                yield replace(family.crossing.written(places.take(rows)), **placed.choices)
 
 
 def row(table: Strategy, index: int) -> Strategy:
@@ -142,27 +123,28 @@ def make_space(facts: Facts, counts: Iterable[int], pins: Iterable[Pin] = (), li
         pieces = list(_pieces(Scope(facts=facts, pins=pins, dropped=FINER[:n_dropped]), memo))
         if sum(piece.n_candidates for piece in pieces) < n_before:
             left_out.append(finer.text)
-    families = tuple(piece.family() for piece in pieces)
-    return Space(families=families, n_candidates=sum(p.n_candidates for p in pieces), left_out=tuple(left_out))
+    n_candidates = sum(piece.n_candidates for piece in pieces)
+    return Space(families=tuple(_parts(pieces)), n_candidates=n_candidates, left_out=tuple(left_out))
+
+
+def _parts(families: list[Family]) -> Iterator[Family]:
+    """The families, cut by base rows where one is too long; those of the same base rows follow each other."""
+    if not families:
+        return
+    longest = max(int(family.crossing.per_row.sum()) for family in families)
+    base = families[0].crossing.base
+    step = -(-len(base["dp"]) // -(-longest // FAMILY_ROWS))
+    for first in range(0, len(base["dp"]), step):
+        some = {axis: column[first : first + step] for axis, column in base.items()}
+        for family in families:
+            part = family.part(some, first, first + step)
+            if part.n_candidates:
+                yield part
 
 
 def _table(rows: Rows, **choices: Any) -> Strategy:
     fields: dict[str, Any] = {**choices, **rows}
     return Strategy(**fields)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """One combination of choices of a group, and the values of its count for every base row, end to end.
-
-    Row i of the base has ``n[i]`` values, ``values[start[i]:start[i] + n[i]]``: 0 where a rule or a duplicate forbids.
-    """
-
-    choices: dict[str, Any]
-    axis: str | None
-    values: NDArray[np.int64]
-    n: NDArray[np.int64]
-    start: NDArray[np.int64]
 
 
 GROUPS: tuple[tuple[tuple[str, ...], str | None], ...] = (
@@ -176,40 +158,6 @@ GROUPS: tuple[tuple[tuple[str, ...], str | None], ...] = (
 
 PLACEMENT = (("cp_kind", "order"), None)
 """The group that memory does not depend on."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """A family before it is written out: the base, one option of every group, and the placements of base rows."""
-
-    base: Rows
-    options: tuple[Option, ...]
-    placed: tuple[Option, ...]
-    n_placements: NDArray[np.int64]
-    per_row: NDArray[np.int64]
-
-    @property
-    def n_candidates(self) -> int:
-        """Candidates in the family, over all placements."""
-        return int(self.per_row @ self.n_placements)
-
-    def family(self) -> Family:
-        """Every base row crossed with the values of every option's count."""
-        index = np.repeat(np.arange(len(self.per_row)), self.per_row)
-        within = np.arange(len(index)) - np.repeat(np.cumsum(self.per_row) - self.per_row, self.per_row)
-        rows = {axis: column[index] for axis, column in self.base.items()}
-        for option in self.options:
-            if option.axis is None:
-                continue
-            if option.n.max() > 1:
-                n = option.n[index]
-                rows[option.axis] = option.values[option.start[index] + within % n]
-                within = within // n
-            else:
-                rows[option.axis] = option.values[option.start[index]]
-        choices = {name: value for option in self.options for name, value in option.choices.items()}
-        placements = (Placement(choices=o.choices, rows=np.flatnonzero(o.n[index])) for o in self.placed)
-        return Family(table=_table(rows, **choices), placements=tuple(p for p in placements if p.rows.size))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,17 +192,16 @@ def _cuts(scope: Scope, axes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(finer.text for finer in scope.dropped if finer.axis in axes)
 
 
-def _pieces(scope: Scope, memo: _Memo) -> Iterator[Piece]:
+def _pieces(scope: Scope, memo: _Memo) -> Iterator[Family]:
     """Every combination of one option a group that has any candidate."""
     base = memo.base(scope)
     if not len(base["dp"]):
         return
     placed = tuple(memo.options_of(PLACEMENT, scope))
-    n_placements = sum((option.n for option in placed), start=np.zeros(len(base["dp"]), dtype=np.int64))
     for options in product(*(memo.options_of(group, scope) for group in GROUPS)):
-        per_row = np.prod(np.stack([option.n for option in options]), axis=0) * (n_placements > 0)
-        if per_row.any():
-            yield Piece(base=base, options=options, placed=placed, n_placements=n_placements, per_row=per_row)
+        family = Family(crossing=Crossing(base=base, options=options), placed=placed)
+        if family.n_candidates:
+            yield family
 
 
 def _options(base: Rows, names: tuple[str, ...], axis: str | None, scope: Scope) -> list[Option]:
