@@ -147,6 +147,8 @@ class _Factors:
     def seconds(self, family: Family, placed: Option, places: Places) -> Column:
         """Seconds of a step of some rows of a family, lying so."""
         whole = family.crossing
+        if not len(places.base):
+            return np.empty(0)
         steady, states = (Crossing(base=whole.base, options=(*family.of(*names).options, placed)) for names in FACTORS)
         tables = (
             self._once("steady", steady, lambda t: steady_tables(t, self.pricing)),
@@ -157,7 +159,7 @@ class _Factors:
         for start in range(0, len(rows[0]), CHUNK_ROWS):
             some = rows[0][start : start + CHUNK_ROWS], rows[1][start : start + CHUNK_ROWS]
             pieces.append(step_seconds(self.pricing, *tables, some))
-        return np.concatenate(pieces) if pieces else np.empty(0)
+        return np.concatenate(pieces)
 
     def _once(self, what: str, crossing: Crossing, price: Callable[[Strategy], Any]) -> Any:
         key = (what, crossing.name)
