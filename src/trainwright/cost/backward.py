@@ -48,7 +48,7 @@ def walk_blocks(model: ModelSpec, workload: Workload, keeper: Keeper, fresh: Arr
         micro_batch, tp, cp, every, is_fresh = shapes
         one: Strategy = replace(strategy, micro_batch=micro_batch, tp=tp, cp=cp, recompute_every=every)
         at = replace(keeper, strategy=one)
-        return tuple(_block(block, workload, at, is_fresh.astype(np.bool_)) for block in model.blocks)
+        return tuple(_block(block, workload, at, np.asarray(is_fresh, dtype=np.bool_)) for block in model.blocks)
 
     return once_per_combination(tuple(columns), walk, _spread)
 

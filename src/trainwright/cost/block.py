@@ -5,7 +5,7 @@ Everything here works on arrays: a ``Shard`` of arrays is a table of shapes, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -101,23 +101,26 @@ class BlockCost:
     expert_parameters: Number = 0.0
     trainable: Number = 0.0
 
-    def plus(self, other: BlockCost) -> BlockCost:
-        """Both, one after the other."""
-        return BlockCost(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
-
     def times(self, count: Number) -> BlockCost:
         """So many repeats."""
-        return BlockCost(**{f.name: getattr(self, f.name) * count for f in fields(self)})
+        return BlockCost(**{name: getattr(self, name) * count for name in _NAMES})
+
+
+_NAMES = tuple(field.name for field in fields(BlockCost))
 
 
 def block_cost(block: Block, shard: Shard, how: Arithmetic) -> BlockCost:
     """The cost of one repeat of a block: its ops, one after another."""
-    total = BlockCost()
-    for op in block.ops:
-        total = total.plus(_with_parameters(op, shard, how, _COST[type(op)](op, shard, how)))
-        if how.casts:
-            total = total.plus(_casts(op, shard, how))
-    return total
+    costs = [_with_parameters(op, shard, how, _COST[type(op)](op, shard, how)) for op in block.ops]
+    if how.casts:
+        costs += [_casts(op, shard, how) for op in block.ops]
+    return added(costs)
+
+
+def added(costs: Iterable[BlockCost]) -> BlockCost:
+    """All of them, one after the other."""
+    every = tuple(costs)
+    return BlockCost(**{name: sum([getattr(cost, name) for cost in every], start=0.0) for name in _NAMES})
 
 
 def _casts(op: Op, shard: Shard, how: Arithmetic) -> BlockCost:
@@ -150,11 +153,11 @@ def _with_parameters(op: Op, shard: Shard, how: Arithmetic, cost: BlockCost) -> 
         return cost
     if op.split == "expert":
         held = op.n_parameters / (shard.ep * shard.tp)
-        cost = replace(cost, expert_parameters=held)
+        where = "expert_parameters"
     else:
         held = op.n_parameters / (shard.tp if op.split != "none" else 1.0)
-        cost = replace(cost, parameters=held)
-    return replace(cost, trainable=held if op.trainable and not how.lora else 0.0)
+        where = "parameters"
+    return replace(cost, **{where: held}, trainable=held if op.trainable and not how.lora else 0.0)
 
 
 def _matmul(op: Matmul, shard: Shard, how: Arithmetic) -> BlockCost:

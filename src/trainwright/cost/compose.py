@@ -9,7 +9,7 @@ import numpy as np
 
 from trainwright.cost.ingredients import Ingredients, States, Work
 from trainwright.cost.overlap import exposed_s, host_bound_s
-from trainwright.cost.table import Array
+from trainwright.cost.table import Array, spread
 from trainwright.units import Number
 
 
@@ -105,10 +105,10 @@ def compose(parts: Ingredients, scales: Scales = AS_IS) -> Composed:
     waited = _wait_s(work.runs_ahead, one.host_s, one.device_s + gathered)
     stage_s = one.device_s + gathered + waited
     slowest = np.where(work.weight > 0, stage_s, 0.0)
-    pace = np.argmax(slowest, axis=0)[None, :]
+    pace = np.argmax(slowest, axis=0), np.arange(slowest.shape[1])
 
     def paced(value: Number) -> Array:
-        picked: Array = np.take_along_axis(np.broadcast_to(value, stage_s.shape), pace, axis=0)[0]
+        picked: Array = spread(value, stage_s.shape)[pace]
         return picked * work.n_micro
 
     hidden = {f"{axis}_communication": paced(value) for axis, value in one.hidden.items()}

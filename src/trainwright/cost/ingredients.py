@@ -18,7 +18,7 @@ from trainwright.cost.pipeline import fill_share
 from trainwright.cost.setting import Setting
 from trainwright.cost.stack import Stack
 from trainwright.cost.stages import parts
-from trainwright.cost.table import Array
+from trainwright.cost.table import Array, spread
 from trainwright.cost.update import update_s
 from trainwright.units import Number
 
@@ -149,8 +149,8 @@ def states(setting: Setting, where: Spans) -> States:
 def _spread(setting: Setting, wide: Mapping[str, Array], once: Mapping[str, Number]) -> dict[str, Array]:
     """(stages, candidates) where a stage matters, else (candidates,)."""
     shape = setting.stages.n_body.shape
-    found = {name: np.broadcast_to(value, shape) for name, value in wide.items()}
-    return found | {name: np.broadcast_to(np.asarray(v, dtype=float), shape[1:]) for name, v in once.items()}
+    found = {name: spread(value, shape) for name, value in wide.items()}
+    return found | {name: spread(v, shape[1:]) for name, v in once.items()}
 
 
 def _compute(setting: Setting) -> dict[str, Array]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainwright.cost.pointwise import stream_bytes_per_s
 from trainwright.errors import unknown_name
@@ -101,14 +103,19 @@ def matmul_share(product: Product, shape: MatmulCurve, n_units: float) -> Number
 
 
 def _tiled_share(product: Product, shape: MatmulCurve, n_units: float, tiles: tuple[tuple[int, int], ...]) -> Number:
-    sizes = np.array(tiles, dtype=float)
-    rows, columns = (sizes[:, i].reshape(-1, *(1,) * np.ndim(product.flop)) for i in (0, 1))
-    side = rows * columns / (rows + columns)
+    rows, columns, side = _sides(tiles, np.ndim(product.flop))
     load = np.ceil(product.m / rows) * np.ceil(product.n / columns) * product.count / n_units
     waves = shape.wave * np.ceil(load) + (1.0 - shape.wave) * np.maximum(load, 1.0)
     useful = product.m * product.n * product.count / (rows * columns * n_units * waves)
     best: Number = np.max(useful * side / (side + shape.half_side), axis=0)
     return shape.best * best * product.k / (product.k + shape.half_k)
+
+
+@cache
+def _sides(tiles: tuple[tuple[int, int], ...], n_dims: int) -> tuple[NDArray[np.float64], ...]:
+    """Rows, columns, and side of each tile, ahead of so many dimensions."""
+    rows, columns = np.array(tiles, dtype=float).T.reshape(2, -1, *(1,) * n_dims)
+    return rows, columns, rows * columns / (rows + columns)
 
 
 def peak_flop_per_s(device: Device, dtype: str) -> float:

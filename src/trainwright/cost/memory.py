@@ -7,7 +7,7 @@ straight lines.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -18,6 +18,7 @@ from trainwright.cost.backward import BlockMemory, gradient_bytes, in_backward, 
 from trainwright.cost.inflight import Array, Pipeline, Residence, residence
 from trainwright.cost.memory_rules import MemoryRules
 from trainwright.cost.states import StateBytes, Weights, on_device, state_bytes, trained_parameters, weights
+from trainwright.cost.table import spread
 from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
 from trainwright.models.spec import ModelSpec
@@ -41,14 +42,17 @@ def step_memory(
     between, the last. Ignores fragmentation and what lives outside the allocator (memory_rules.py adds those).
     """
     held = _held(model, workload, strategy, rules)
-    moments = _whole(_fixed(held), _moments(_flow(model, workload, strategy, rules), held))
-    totals = np.stack([sum(moment.values(), start=np.zeros(())) for moment in moments])
-    when = np.argmax(totals, axis=0)[None]
-    stages = {part: _pick(np.stack([moment[part] for moment in moments]), when) for part in MEMORY_PARTS}
-    where = np.argmax(np.max(totals, axis=0), axis=0)[None]
-    fullest = {part: _pick(values, where) for part, values in stages.items()}
+    fixed, moments = _fixed(held), _moments(_flow(model, workload, strategy, rules, held.where), held)
+    shape = np.broadcast_shapes(*(np.shape(v) for part in (fixed, *moments) for v in part.values()))
+    moving = {part: _stacked([moment[part] for moment in moments], shape) for part in moments[0]}
+    when = np.argmax(sum(moving.values(), start=np.zeros(())), axis=0)
+    stage, candidate = np.arange(shape[0])[:, None], np.arange(shape[1])
+    found = {part: values[when, stage, candidate] for part, values in moving.items()}
+    stages = {part: spread(found.get(part, fixed.get(part, 0.0)), shape) for part in MEMORY_PARTS}
+    where = np.argmax(sum(stages.values(), start=np.zeros(())), axis=0)
+    fullest = {part: values[where, candidate] for part, values in stages.items()}
     is_scalar = all(np.ndim(getattr(strategy, name)) == 0 for name in _COUNTS)
-    each = [{part: values[i] for part, values in stages.items()} for i in range(totals.shape[1])]
+    each = [{part: values[i] for part, values in stages.items()} for i in range(shape[0])]
     return _out(fullest, is_scalar), tuple(_out(parts, is_scalar) for parts in each)
 
 
@@ -82,9 +86,12 @@ def together(moving: Moving, held: Moving) -> Number:
     return peak
 
 
-def _pick(values: Array, index: Array) -> Array:
-    chosen: Array = np.take_along_axis(values, index, axis=0)[0]
-    return chosen
+def _stacked(values: Sequence[Number], shape: tuple[int, ...]) -> Array:
+    """Values of the same shape, or that widen to it, one behind the other."""
+    stacked = np.empty((len(values), *shape))
+    for index, value in enumerate(values):
+        stacked[index] = value
+    return stacked
 
 
 def _out(parts: Mapping[str, Array], is_scalar: bool) -> Parts:
@@ -128,11 +135,13 @@ def _fresh(workload: Workload, strategy: Strategy, rules: MemoryRules) -> Array:
     return fresh
 
 
-def _flow(model: ModelSpec, workload: Workload, strategy: Strategy, rules: MemoryRules) -> _Flow:
+def _flow(
+    model: ModelSpec, workload: Workload, strategy: Strategy, rules: MemoryRules, where: Residence | None = None
+) -> _Flow:
     keeper = Keeper(strategy=strategy, rules=rules, seq=float(workload.seq))
     return _Flow(
         keeper=keeper,
-        where=residence(model, strategy, _n_micro(workload, strategy), _pipeline(rules)),
+        where=where or residence(model, strategy, _n_micro(workload, strategy), _pipeline(rules)),
         blocks=walk_blocks(model, workload, keeper, _fresh(workload, strategy, rules)),
     )
 
@@ -249,13 +258,6 @@ class _Activity:
         parts = {name: self.present * size for name, size in self.here.items()}
         parts["activations"] = self.elsewhere + parts["activations"]
         return parts
-
-
-def _whole(fixed: Mapping[str, Number], moments: list[dict[str, Number]]) -> list[dict[str, Array]]:
-    """Every part at every moment, (stages, candidates) each."""
-    found = [{**fixed, **moment} for moment in moments]
-    widest = np.broadcast_shapes(*(np.shape(value) for moment in found for value in moment.values()))
-    return [{part: np.broadcast_to(value, widest) for part, value in moment.items()} for moment in found]
 
 
 def _moments(flow: _Flow, held: _Held) -> list[dict[str, Number]]:

@@ -45,7 +45,7 @@ def span(group: NodeGroup, n_ranks: Number, stride: Number = 1.0) -> Span:
     >>> [float(span(node, 16.0, stride).ranks_per_node) for stride in (1.0, 4.0, 8.0)]  # tp inside, dp outside
     [8.0, 2.0, 1.0]
     """
-    inside = np.clip(np.floor(group.devices_per_node / stride), 1.0, n_ranks)
+    inside = np.minimum(np.maximum(np.floor(group.devices_per_node / stride), 1.0), n_ranks)
     return Span(n_ranks=n_ranks, ranks_per_node=inside, intra=group.intra, inter=group.inter)
 
 
@@ -59,7 +59,7 @@ def collective_s(kind: Collective, message_bytes: Number, where: Span) -> Number
 
     A link with ``measured`` times of this collective answers from them; else the fastest of the algorithms below.
     """
-    if np.all(np.less_equal(where.n_ranks, 1)):
+    if not np.greater(where.n_ranks, 1).any():
         return np.zeros(np.broadcast_shapes(np.shape(message_bytes), np.shape(where.n_ranks)))
     modelled: Number = {
         "all_reduce": all_reduce_s,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from trainwright.cost.block import Arithmetic, BlockCost, Shard, block_cost
+from trainwright.cost.block import Arithmetic, BlockCost, Shard, added, block_cost
 from trainwright.cost.table import Array, Table, combination_key, once_per_combination
 from trainwright.models.spec import Block, ModelSpec
 
@@ -119,10 +119,7 @@ def stages(model: ModelSpec, table: Table, how: Arithmetic, book: PriceBook | No
 
 
 def _sum(blocks: tuple[Block, ...], shard: Shard, how: Arithmetic) -> BlockCost:
-    total = BlockCost()
-    for block in blocks:
-        total = total.plus(block_cost(block, shard, how).times(float(block.repeats)))
-    return total
+    return added(block_cost(block, shard, how).times(float(block.repeats)) for block in blocks)
 
 
 def _spread(costs: tuple[BlockCost, ...], inverse: Array) -> tuple[BlockCost, ...]:

@@ -19,7 +19,7 @@ from trainwright.cost.memory_rules import memory_rules
 from trainwright.cost.setting import Setting, setting
 from trainwright.cost.sources import SOURCES
 from trainwright.cost.stack import Stack
-from trainwright.cost.table import Array
+from trainwright.cost.table import Array, spread
 from trainwright.hardware.cluster import Cluster, NodeGroup
 from trainwright.hardware.device import Device
 from trainwright.jobs.job import Workload
@@ -55,8 +55,7 @@ def _one_group(model: ModelSpec, workload: Workload, strategy: Strategy, group: 
     memory, stage_memory = step_memory(model, workload, strategy, rules)
 
     def out(value: Number) -> Number:
-        wide = np.broadcast_to(np.asarray(value, dtype=float), (rows.n,))
-        return float(wide[0]) if rows.is_scalar else wide
+        return float(np.asarray(value).item()) if rows.is_scalar else spread(value, (rows.n,))
 
     answer = Estimate(
         time={name: out(composed.time.get(name, 0.0)) for name in TIME_PARTS},

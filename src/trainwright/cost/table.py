@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
+from trainwright.units import Number
 
 Array = NDArray[Any]
 _COUNTS = ("dp", "tp", "cp", "pp", "ep", "micro_batch", "virtual_stages", "recompute_every")
@@ -52,16 +53,22 @@ def table(strategy: Strategy, workload: Workload) -> Table:
     shard = np.atleast_1d(np.asarray(strategy.dp if strategy.shard is None else strategy.shard, dtype=float))
     n = max(*(len(array) for array in given.values()), len(shard))
     scalar = all(np.ndim(getattr(strategy, name)) == 0 for name in _COUNTS) and np.ndim(strategy.shard or 0) == 0
-    columns = {name: np.broadcast_to(array, (n,)) for name, array in given.items()}
+    columns = {name: spread(array, (n,)) for name, array in given.items()}
     return Table(
         strategy=strategy,
         workload=workload,
         n=n,
         is_scalar=scalar,
-        shard=np.broadcast_to(shard, (n,)),
+        shard=spread(shard, (n,)),
         n_micro=np.maximum(workload.global_batch / (columns["dp"] * columns["micro_batch"]), 1.0),
         **columns,
     )
+
+
+def spread(value: Number, shape: tuple[int, ...]) -> Array:
+    """The value in this shape; what has it already costs nothing, which is what makes one estimate quick."""
+    array = np.asarray(value, dtype=float)
+    return array if array.shape == shape else np.broadcast_to(array, shape)
 
 
 Answer = TypeVar("Answer")
@@ -74,8 +81,8 @@ def once_per_combination(
 
     A hundred thousand strategies share a few hundred shapes of work; pricing those once is what makes a table cheap.
     """
-    if len(columns[0]) <= 4:
-        return price(*columns)
+    if len(columns[0]) == 1:
+        return price(*(column.item() for column in columns))
     key = np.zeros(len(columns[0]), dtype=np.int64)
     for column in columns:
         key = key * (int(column.max()) + 1) + column.astype(np.int64)
