@@ -46,7 +46,7 @@ def residence(
 ) -> Residence:
     """Where the blocks lie. The ends (embedding, head) are the first and last stage's; the rest is divided evenly.
 
-    Where it does not divide, the stages between hold one block more than the ends.
+    Where it does not divide, the last stage and the first hold one block fewer than a full one between.
     """
     how = pipeline or Pipeline()
     low, high = _listed(strategy) if strategy.stages else _even(model, strategy)
@@ -103,7 +103,8 @@ def _even(model: ModelSpec, strategy: Strategy) -> tuple[Array, Array]:
     pp = np.atleast_1d(np.asarray(strategy.pp, dtype=float))
     most = np.ceil(total / pp)
     missing = most * pp - total
-    first, last = most - np.floor(missing / 2.0), most - np.ceil(missing / 2.0)
+    last = most - np.where(pp == 2, missing, np.minimum(missing, 1.0))
+    first = most - np.where(pp == 2, 0.0, np.minimum(np.maximum(missing - 1.0, 0.0), 1.0))
     first = np.where(pp > 1, first, total)
     none = np.zeros_like(pp)
     low = np.stack([none, first, np.where(pp > 1, total - last, total)])

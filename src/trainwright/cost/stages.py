@@ -130,7 +130,10 @@ def _spread(costs: tuple[BlockCost, ...], inverse: Array) -> tuple[BlockCost, ..
 
 
 def _held(n_body: int, table: Table) -> dict[str, Array]:
-    """Blocks per stage: as even as can be; where they do not divide, the first and last stage hold fewer."""
+    """Blocks per stage: as even as can be; where they do not divide, the last stage and the first hold one fewer.
+
+    Where more than two lack, stages between hold fewer too: the row between is a full one, and stands for less of them.
+    """
     one = np.ones(table.n)
     if table.strategy.stages is not None:
         counts = np.array(table.strategy.stages, dtype=float)[:, None] * one
@@ -142,12 +145,14 @@ def _held(n_body: int, table: Table) -> dict[str, Array]:
     most = np.ceil(n_body / (pp * table.virtual_stages)) * table.virtual_stages
     most = np.minimum(most, np.ceil(n_body / pp) + table.virtual_stages - 1)
     missing = most * pp - n_body
-    n_first, n_last = most - np.floor(missing / 2.0), most - np.ceil(missing / 2.0)
     alone = pp == 1
+    n_last = most - np.where(pp == 2, missing, np.minimum(missing, 1.0))
+    n_first = most - np.where(pp == 2, 0.0, np.minimum(np.maximum(missing - 1.0, 0.0), 1.0))
+    between = np.where(pp > 2, (n_body - n_first - n_last) / most, 0.0)
     none = np.zeros(table.n)
     return {
         "has_before": np.stack([one, none, none]),
         "n_body": np.stack([np.where(alone, n_body, np.maximum(n_first, 0.0)), most, np.maximum(n_last, 0.0)]),
         "has_after": np.stack([np.where(alone, one, none), none, one]),
-        "weight": np.stack([one, np.maximum(pp - 2.0, 0.0), np.where(alone, none, one)]),
+        "weight": np.stack([one, between, np.where(alone, none, one)]),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 
 from trainwright.cost.estimate import Estimate
 from trainwright.hardware.cluster import Cluster
@@ -71,6 +72,16 @@ def dollars_per_second(cluster: Cluster, n_devices: float) -> float | None:
     return total
 
 
+def stages_text(stages: tuple[int, ...]) -> str:
+    """Blocks of each stage, runs of equal ones together; empty where they are even.
+
+    >>> stages_text((9, 8, 8, 7)), stages_text((4, 4))
+    ('9-8x2-7', '')
+    """
+    runs = [(size, len(list(run))) for size, run in groupby(stages)]
+    return "" if len(runs) == 1 else "-".join(f"{size}x{n}" if n > 1 else str(size) for size, n in runs)
+
+
 def describe(strategy: Strategy) -> str:
     """A strategy in a few words, the axes that are used only.
 
@@ -88,6 +99,8 @@ def describe(strategy: Strategy) -> str:
     if strategy.pp > 1 and strategy.schedule != "1f1b":
         virtual = f" v{strategy.virtual_stages}" if strategy.virtual_stages > 1 else ""
         words.append(strategy.schedule.replace("_", "-") + virtual)
+    if strategy.stages is not None and (divided := stages_text(strategy.stages)):
+        words.append(f"blocks-{divided}")
     words.append(f"mb{strategy.micro_batch}")
     if strategy.recompute != "none":
         words.append(strategy.recompute + (f"/{strategy.recompute_every}" if strategy.recompute_every > 1 else ""))

@@ -21,6 +21,7 @@ from trainwright.models.spec import ModelSpec
 from trainwright.plan.aim import Aim
 from trainwright.plan.choice import Choice
 from trainwright.plan.costed import Costed, Task, cost_families, room_bytes
+from trainwright.plan.division import balanced
 from trainwright.plan.facts import Facts, gather_facts
 from trainwright.plan.pareto import front
 from trainwright.plan.pins import Pin
@@ -30,6 +31,9 @@ from trainwright.plan.space import Space, divisors, make_space, why_empty
 _TRIES = 64
 """Smaller device counts tried when the whole cluster allows no legal split."""
 
+
+SPARE = 12
+"""Answers beyond those shown whose blocks are balanced over the stages too, since that may bring them forward."""
 
 LEAST = 50_000
 """Candidates that each of many clusters may have at least."""
@@ -91,11 +95,15 @@ def search(
     if not all_costed:
         raise _nowhere(errors)
     columns = _Columns.of(all_costed, aim)
-    ranking = columns.distinct(columns.score(aim.goal), aim.n_shown)
-    nearest = ranking[:0] if ranking.size else columns.distinct(columns.miss(aim), aim.n_shown)
+    best = columns.distinct(columns.score(aim.goal), aim.n_shown + SPARE)
+    nearest = best[:0] if best.size else columns.distinct(columns.miss(aim), aim.n_shown)
+    ranking = [
+        balanced(task, choice, room_bytes(choice.cluster, aim.headroom_share))
+        for choice in _choices(task, all_costed, best)
+    ]
     return SearchResult(
         aim=aim,
-        ranking=_choices(task, all_costed, ranking),
+        ranking=tuple(sorted(ranking, key=lambda choice: choice.figure(aim.goal))[: aim.n_shown]),
         front=_choices(task, all_costed, columns.front()),
         nearest=_choices(task, all_costed, nearest),
         n_costed=len(columns.step_s),
