@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.plan.clusters import cluster
@@ -21,9 +23,9 @@ PINS = parse_pins(["!offload", "recompute=none|full", "every=1|2", "order=tp-cp-
 CLUSTER = cluster(1, 4)
 
 
-def one_by_one(cluster_, counts=(4,)):
+def one_by_one(cluster_, counts=(4,), pins=PINS):
     facts = gather_facts(SPEC, WORKLOAD, cluster_)
-    for table in make_space(facts, counts, PINS).tables:
+    for table in make_space(facts, counts, pins).tables:
         for index in range(n_rows(table)):
             strategy = row(table, index)
             yield strategy, estimate_step(SPEC, WORKLOAD, strategy, cluster_, STACK)
@@ -36,6 +38,37 @@ def test_the_exhaustive_optimum_is_what_pricing_every_candidate_alone_finds():
     best_s = min(seconds for seconds, _ in priced)
     assert result.best.step_s == pytest.approx(best_s, rel=1e-12)
     assert describe(result.best.strategy) in {describe(s) for seconds, s in priced if seconds <= best_s * (1 + 1e-9)}
+
+
+@pytest.mark.parametrize(
+    "pinned",
+    [
+        ["dp=2|4", "!cp", "recompute=none|full", "zero=1|3", "mb=1"],  # offload, every k-th block
+        ["tp=2", "zero=0|1", "recompute=none", "!offload", "schedule=1f1b", "mb=1"],  # orders, rings and all-to-all
+        ["pp=4", "!cp", "zero=0|1", "recompute=none", "!offload", "!sp"],  # schedules
+    ],
+)
+def test_every_axis_is_found_as_pricing_one_by_one_finds_it(pinned):
+    pins, across = parse_pins(pinned), cluster(2, 4)
+    result = search(SPEC, WORKLOAD, [across], STACK, Aim(), pins)
+    priced = [(float(estimate.step_s), strategy) for strategy, estimate in one_by_one(across, (8,), pins)]
+    assert result.n_costed == len(priced) > 20
+    best_s = min(seconds for seconds, _ in priced)
+    even = [choice for choice in result.front if choice.strategy.stages is None]
+    assert min(choice.step_s for choice in even) == pytest.approx(best_s, rel=1e-12)
+    assert result.best.step_s <= best_s * (1 + 1e-12)
+
+
+def test_a_heavy_head_leaves_the_last_stage_fewer_blocks_and_the_plan_lists_them():
+    spec = model("llama-3-8b")
+    workload = Workload(global_batch=64, seq=4096)
+    pins = parse_pins(["pp=4", "schedule=1f1b", "!cp"])
+    best = search(spec, workload, [cluster(1, 8)], STACK, Aim(), pins).best
+    assert sum(best.strategy.stages) == 32
+    assert best.strategy.stages[-1] < 8 <= max(best.strategy.stages)
+    even = estimate_step(spec, workload, replace(best.strategy, stages=None), best.cluster, STACK)
+    assert best.step_s < float(even.step_s) * 0.99
+    assert "blocks-" in describe(best.strategy)
 
 
 def test_ranking_is_distinct_and_ascending_and_the_front_is_not_dominated():

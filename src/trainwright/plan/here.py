@@ -14,6 +14,9 @@ from trainwright.jobs.model import config_of_job, spec_of_job
 from trainwright.jobs.store import job_to_dict
 from trainwright.models.spec import ModelSpec
 from trainwright.plan.aim import Aim
+from trainwright.plan.costed import Task
+from trainwright.plan.explain import explain
+from trainwright.plan.facts import gather_facts
 from trainwright.plan.pins import Pin, parse_pin
 from trainwright.plan.record import plan_record
 from trainwright.plan.search import SearchResult, search
@@ -43,7 +46,8 @@ def plan_here(job: Job, machine: MachineProfile, pins: Iterable[Pin] = (), known
         limits = [pin for pin in limits if pin.axis != "recompute"] + [parse_pin("recompute=none")]
     spec, config = known or (spec_of_job(job), config_of_job(job))
     found = search(spec, job.workload, machine.divisions, stack(STACK), Aim(n_steps=n_steps(job)), (*limits, *pins))
-    record = plan_record(found, job_to_dict(job), config, STACK, why(found))
+    task = Task(model=spec, workload=job.workload, stack=stack(STACK))
+    record = plan_record(found, job_to_dict(job), config, STACK, why(found, task))
     resident = resident_bytes(record.chosen.peak_bytes, machine.resident_bytes, memory_rules(STACK))
     return replace(record, chosen=replace(record.chosen, resident_bytes=float(resident)))
 
@@ -62,10 +66,10 @@ def n_steps(job: Job) -> float | None:
     return None if job.stopping.tokens is None else job.stopping.tokens / (job.global_batch * job.seq)
 
 
-def why(found: SearchResult) -> tuple[str, ...]:
-    """Sentences for people: how many were looked at, and what the runner-up loses."""
+def why(found: SearchResult, task: Task) -> tuple[str, ...]:
+    """Sentences for people: how many were looked at, and why the best is the best, as ``trainwright plan`` tells it."""
     looked_at = f"{format_count(found.n_costed)} ways to split the job were priced in {format_seconds(found.seconds)}"
-    if len(found.ranking) < 2:
+    if found.best is None:
         return (looked_at,)
-    best, second = found.ranking[:2]
-    return looked_at, f"the runner-up would be {100 * (second.step_s / best.step_s - 1):.1f} % slower"
+    facts = gather_facts(task.model, task.workload, found.best.cluster)
+    return looked_at, *explain(found, task, facts).sentences
