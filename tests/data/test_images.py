@@ -1,3 +1,6 @@
+import io
+import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +83,72 @@ def test_a_csv_of_file_and_label(tmp_path: Path) -> None:
     listing = list_images(data_of(table))
     assert listing.counts == {"elm": 3, "oak": 3}
     assert listing.notes == ("1 rows of train.csv repeat an image with the same label",)
+
+
+def tar_of(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(content)
+            tar.addfile(about, io.BytesIO(content))
+    return path
+
+
+def test_shards_of_tar_and_parquet_hold_what_folders_hold(tmp_path: Path) -> None:
+    source = folder_of(tmp_path, {"cat": 2, "dog": 3})
+    files = [(path.parent.name, path.read_bytes()) for path in sorted(source.rglob("*.png"))]
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    labels: list[tuple[str, Callable[[str], bytes]]] = [
+        ("cls", str.encode),
+        ("json", lambda c: json.dumps({"label": c}).encode()),
+    ]
+    for number, (suffix, encoded) in enumerate(labels):
+        some = list(enumerate(files))[number::2]
+        tar_of(
+            shards / f"{number}.tar",
+            {
+                f"a/{i}.{end}": content
+                for i, (name, image) in some
+                for end, content in (("png", image), (suffix, encoded(name)))
+            },
+        )
+    pq = pytest.importorskip("pyarrow.parquet")
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table(
+        {"image": [{"bytes": image, "path": None} for _, image in files], "label": [name == "dog" for name, _ in files]}
+    )
+    table = table.set_column(1, "label", table["label"].cast(pa.int64()))
+    info = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(info)}), tmp_path / "all.parquet")
+    expected = list_images(data_of(source))
+    for made in (list_images(data_of(shards)), list_images(data_of(tmp_path / "all.parquet"))):
+        assert made.counts == {"cat": 2, "dog": 3}
+        pixels = [sorted(image.read(8, 3).tobytes() for image in each.images) for each in (made, expected)]
+        assert pixels[0] == pixels[1]
+
+
+def test_broken_shards_are_named(tmp_path: Path) -> None:
+    (tmp_path / "cut.tar").write_bytes(b"not a tar at all" * 100)
+    with pytest.raises(DataError, match="cannot read"):
+        list_images(data_of(tmp_path / "cut.tar"))
+    with pytest.raises(DataError, match=r"a\.png in .* has no class beside it"):
+        list_images(data_of(tar_of(tmp_path / "bare.tar", {"a.png": b"x"})))
+    with pytest.raises(DataError, match="no images in"):
+        list_images(data_of(tar_of(tmp_path / "none.tar", {"a.cls": b"x"})))
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="cannot read"):
+        list_images(data_of(tmp_path / "cut.parquet"))
+    pq.write_table(pa.table({"image": [b"x"], "kind": ["a"]}), tmp_path / "other.parquet")
+    with pytest.raises(DataError, match="has columns image, kind"):
+        list_images(data_of(tmp_path / "other.parquet"))
+    pq.write_table(pa.table({"image": [b"x"], "label": pa.array([None], pa.string())}), tmp_path / "empty.parquet")
+    with pytest.raises(DataError, match=r"row 0 of .* has no label"):
+        list_images(data_of(tmp_path / "empty.parquet"))
+    pq.write_table(pa.table({"image": ["x.png", "y.png"], "label": ["a", "b"]}), tmp_path / "paths.parquet")
+    with pytest.raises(DataError, match=r"row 0 of .* holds no image bytes"):
+        list_images(data_of(tmp_path / "paths.parquet")).images[0].read(8, 3)
 
 
 def broken_csv(text: str) -> Callable[[Path], ImageData]:

@@ -1,4 +1,4 @@
-"""Which images there are and what each shows: class folders, a CSV of file and label, or scikit-learn's digits."""
+"""Which images there are and what each shows: class folders, a CSV of file and label, shards, or the digits."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def list_images(data: ImageData) -> Listing:
         listing = _builtin(data.builtin)
     else:
         assert data.source is not None
-        listing = _from_csv(data.source) if data.source.suffix.lower() in (".csv", ".tsv") else _folders(data.source)
+        listing = _from_source(data.source)
     if data.classes:
         listing = _only(listing, data.classes)
     if len(listing.classes) < 2:
@@ -65,6 +65,16 @@ def list_images(data: ImageData) -> Listing:
             hint="a classifier needs at least two: one folder for each, or two labels in the CSV",
         )
     return listing
+
+
+def _from_source(source: Path) -> Listing:
+    from trainwright.data.shards import from_parquet, from_tar, shards_in
+
+    if source.suffix.lower() in (".csv", ".tsv"):
+        return _from_csv(source)
+    if shards_in(source, ".tar"):
+        return from_tar(source)
+    return from_parquet(source) if shards_in(source, ".parquet") else _folders(source)
 
 
 def _only(listing: Listing, wanted: Sequence[str]) -> Listing:

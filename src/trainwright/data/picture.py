@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,23 +13,23 @@ from trainwright.errors import DataError, MissingExtraError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
 
-def read_picture(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
+def read_picture(source: Path | BinaryIO, size: int, channels: int, name: str = "") -> NDArray[np.uint8]:
     """[channels, size, size]: turned as its EXIF says, its middle cut square, transparent parts on white.
 
-    16-bit files keep their upper 8 bits; CMYK, palettes and grey become what is asked. Raises DataError when the file
-    is not an image or is cut short.
+    ``name`` is what errors call it, where it is no file. 16-bit files keep their upper 8 bits; CMYK, palettes and grey
+    become what is asked. Raises DataError when the file is not an image or is cut short.
     """
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError:
         raise MissingExtraError("reading images needs Pillow", hint="pip install 'trainwright[train]'") from None
     try:
-        with Image.open(path) as file:
+        with Image.open(source) as file:
             file.load()
             image = ImageOps.exif_transpose(file)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         what = "is not an image" if isinstance(error, UnidentifiedImageError) else f"cannot be read: {error}"
-        raise DataError(f"{path} {what}", hint="restore it or remove it") from error
+        raise DataError(f"{name or source} {what}", hint="restore it or remove it") from error
     if image.mode.startswith("I") or image.mode == "F":
         deep = np.asarray(image, dtype=np.float64)
         image = Image.fromarray((deep / (257.0 if deep.max() > 255 else 1.0)).clip(0, 255).astype(np.uint8))

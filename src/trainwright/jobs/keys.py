@@ -195,7 +195,12 @@ KEYS = (
         read=real(0.0, 0.5, open_below=True),
         meaning="kept aside (default: 0.1; images 0.2)",
     ),
-    Key(table="data", name="images", read=one_path, meaning="a folder of class folders, or a CSV of file and label"),
+    Key(
+        table="data",
+        name="images",
+        read=one_path,
+        meaning="class folders, a CSV of file and label, tar or Parquet shards",
+    ),
     Key(
         table="data", name="size", read=integer(4), meaning="side in pixels (default: the model's, the start's, or 32)"
     ),
