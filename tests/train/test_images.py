@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.train.images import DIGITS, image_job, image_plan
 from tests.train.test_resume import at_step, in_child, kill_myself
 
@@ -18,6 +19,7 @@ from trainwright.jobs.job import ModelChoice, Stopping, Transfer
 from trainwright.jobs.strategy import Strategy
 from trainwright.records.run import read_run
 from trainwright.records.step import StepRecord, read_steps
+from trainwright.runtime.verify import verify_plan
 from trainwright.train.images import ImageTask, Normalization
 from trainwright.train.run import Event, run_plan
 
@@ -144,3 +146,24 @@ def test_two_processes_learn_from_images_as_one_does(tmp_path: Path) -> None:
     assert [e.accuracy for e in read_run(tmp_path / "two").evaluations] == pytest.approx(
         [e.accuracy for e in read_run(tmp_path / "one").evaluations], abs=0.01
     )
+
+
+@pytest.mark.distributed
+def test_batch_norm_over_two_processes_is_that_of_one(tmp_path: Path) -> None:
+    """One process that takes the whole batch at once, so that its statistics are of the same images."""
+    changes = {"model": ModelChoice(preset="resnet-mini"), "augment": ()}
+    run_plan(image_plan(tmp_path / "one", Strategy(micro_batch=16, precision="fp32"), **changes))
+    run_plan(image_plan(tmp_path / "two", Strategy(dp=2, micro_batch=8, precision="fp32"), **changes))
+    one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
+    assert any(name.endswith("running_var") for name in one)
+    for name, tensor in one.items():
+        assert torch.allclose(two[name].float(), tensor.float(), rtol=1e-3, atol=1e-3), name
+    losses = [[step.loss for step in read_steps(tmp_path / name)] for name in ("one", "two")]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.distributed
+def test_verify_knows_a_classifier_with_batch_norm_over_two_processes(tmp_path: Path) -> None:
+    two = Strategy(dp=2, micro_batch=8, precision="fp32")
+    found = verify_plan(image_plan(tmp_path, two, model=ModelChoice(preset="resnet-mini")))
+    assert max(found.losses, found.gradients) < 1e-5

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from trainwright.errors import NumericsError
 from trainwright.jobs.strategy import Strategy
 from trainwright.records.plan import read_plan
+from trainwright.runtime.batchnorm import join_batch_norms
 from trainwright.runtime.launch import Orders, launch
-from trainwright.runtime.mesh import Mesh, make_mesh
+from trainwright.runtime.mesh import STATES, Mesh, make_mesh
 from trainwright.runtime.model import build_model
 from trainwright.runtime.place import Place, join_local, use_threads
 from trainwright.runtime.precision import precision
@@ -28,6 +29,8 @@ from trainwright.runtime.shard import Sharded, shard_model
 
 N_STEPS = 5
 RATE = 0.5
+RATE_OF_CLASSES = 0.01
+"""Classifiers with normalized planes blow up rounding at large rates."""
 TOLERANCE = 1e-5
 """What rounding in fp32 may do to losses, gradients and (relative) norms of a tiny model."""
 
@@ -89,6 +92,10 @@ def work(orders: Orders, telephone: Any) -> Difference:
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(step)
+        if images := plan.job.get("images"):
+            planes = (images["channels"], images["size"], images["size"])
+            shown = torch.randint(2, (8 * int(strategy.dp),), generator=generator)
+            return torch.randn(len(shown), *planes, generator=generator), shown
         seq = 8 * int(strategy.tp) * int(strategy.cp)
         shape = (4 * int(strategy.dp) * int(strategy.pp), seq + 1)
         ids = torch.randint(int(config.get("vocab_size", 64)), shape, generator=generator)
@@ -97,7 +104,11 @@ def work(orders: Orders, telephone: Any) -> Difference:
     def build() -> nn.Module:
         return roughen(build_model(config, seed=3))
 
-    alone = take_steps(build, batch, dataclasses.replace(strategy, **_UNDIVIDED), Mesh(sizes={}, indexes={}))
+    undivided = dataclasses.replace(strategy, **_UNDIVIDED)
+    if plan.job.get("images"):  # a batch norm takes its statistics over what all replicas see at once
+        strategy = dataclasses.replace(strategy, micro_batch=8)
+        undivided = dataclasses.replace(undivided, micro_batch=8 * int(strategy.dp))
+    alone = take_steps(build, batch, undivided, Mesh(sizes={}, indexes={}))
     return agree(compare(take_steps(build, batch, strategy, make_mesh(strategy, place)), alone), place)
 
 
@@ -135,8 +146,10 @@ def roughen(model: nn.Module) -> nn.Module:
 def take_steps(build: Callable[[], nn.Module], batch: Batch, strategy: Strategy, mesh: Mesh) -> Outcome:
     """N_STEPS of SGD on this process's part."""
     sharded = shard_model(build(), strategy, mesh)
+    if mesh.dp > 1:
+        join_batch_norms(sharded.model, mesh.group(*STATES, "rep"))
     out = Outcome(losses=[], norms=[], gradients={}, weights={}, sharded=sharded)
-    optimizer = torch.optim.SGD(sharded.parameters, lr=RATE)
+    optimizer = torch.optim.SGD(sharded.parameters, lr=RATE if batch(0)[1].dim() > 1 else RATE_OF_CLASSES)
     for step in range(N_STEPS):
         inputs, targets = batch(step)
         n_targets = int((targets != -100).sum())

@@ -27,10 +27,11 @@ from trainwright.records.plan import PlanRecord, read_plan
 from trainwright.records.run import RunRecord, write_run
 from trainwright.records.step import read_steps, step_line
 from trainwright.records.store import write_text
+from trainwright.runtime.batchnorm import join_batch_norms
 from trainwright.runtime.checkpoint import Shelf
 from trainwright.runtime.hollow import hollow
 from trainwright.runtime.launch import Orders
-from trainwright.runtime.mesh import make_mesh
+from trainwright.runtime.mesh import STATES, make_mesh
 from trainwright.runtime.model import build_model
 from trainwright.runtime.place import COLLECTIVE_TIMEOUT_S, Place, join_local, leave, use_threads
 from trainwright.runtime.precision import precision
@@ -100,6 +101,8 @@ def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..
     if start is not None:
         notes.append(f"{format_bytes(fill(sharded, start))} of weights read from {start.path} by process 0")
     refuse_divided(job.sync, sharded)
+    if mesh.dp > 1 and job.sync.mode in ("all_reduce", "server"):
+        join_batch_norms(model, mesh.group(*STATES, "rep"))
     if job.sync.mode == "async_server":
         sharded = served(sharded)
     refuse_parts(job.optimizer, sharded)
