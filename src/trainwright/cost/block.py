@@ -11,8 +11,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from trainwright.cost.attention import AttentionShape, fused_attention_s, plain_attention_s
+from trainwright.cost.convolution import Operands, passes
 from trainwright.cost.fusion import fused
-from trainwright.cost.matmul import Product, matmul_s
+from trainwright.cost.matmul import Product
 from trainwright.cost.pointwise import stream_s
 from trainwright.cost.stack import Stack
 from trainwright.hardware.device import DTYPE_BYTES, Device
@@ -138,6 +139,8 @@ def _casts(op: Op, shard: Shard, how: Arithmetic) -> BlockCost:
     product = local_product(op, op.rows.at(shard.batch, shard.local_seq), shard)
     n_weights = float(op.n_kernels)
     weights = n_weights * stream_s(6.0 * product.n * product.k * product.count / n_weights, how.device)
+    if op.is_convolution:  # what flows between convolutions is in 16 bits already
+        return BlockCost(forward_stream_s=weights, backward_stream_s=weights, forward_kernels=1.0, backward_kernels=1.0)
     if op.split == "row":
         outputs = stream_s(6.0 * product.m * product.n, how.device)
         return BlockCost(
@@ -165,19 +168,22 @@ def _matmul(op: Matmul, shard: Shard, how: Arithmetic) -> BlockCost:
     rows = op.rows.at(shard.batch, shard.local_seq)
     product = local_product(op, rows, shard)
     dtype = how.base if op.split in ("vocabulary", "none") or op.is_convolution else how.low
-    forward_s: Number = matmul_s(product, dtype, how.device)
+    inputs = product.m * product.k * product.count
+    if op.input is not None:
+        inputs = op.input.at(shard.batch, shard.local_seq)
+    each = passes(op, product, Operands(dtype=dtype, inputs=inputs, channels_last=how.stack.channels_last), how.device)
     backward_s: Number = 0.0
     backward_flop: Number = 0.0
     wants_weights = op.trainable and op.n_parameters > 0 and not how.lora
-    for part, wanted in ((product.input_gradient, not op.frozen_input), (product.weight_gradient, wants_weights)):
+    for part_s, wanted in ((each.input_gradient_s, not op.frozen_input), (each.weight_gradient_s, wants_weights)):
         if wanted or op.n_parameters == 0:
-            backward_s = backward_s + matmul_s(part, dtype, how.device)
-            backward_flop = backward_flop + part.flop
+            backward_s = backward_s + part_s
+            backward_flop = backward_flop + product.flop
     cast_s: Number = 0.0
     if dtype != how.base:  # inputs quantized to the narrow dtype, and gradients backward
         cast_s = stream_s(4.0 * product.m * product.k * product.count, how.device)
     return BlockCost(
-        forward_s=forward_s,
+        forward_s=each.forward_s,
         backward_s=backward_s,
         forward_stream_s=cast_s,
         backward_stream_s=1.5 * cast_s,
