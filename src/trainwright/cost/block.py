@@ -171,7 +171,13 @@ def _matmul(op: Matmul, shard: Shard, how: Arithmetic) -> BlockCost:
     inputs = product.m * product.k * product.count
     if op.input is not None:
         inputs = op.input.at(shard.batch, shard.local_seq)
-    each = passes(op, product, Operands(dtype=dtype, inputs=inputs, channels_last=how.stack.channels_last), how.device)
+    of = Operands(
+        dtype=dtype,
+        inputs=inputs,
+        channels_last=how.stack.channels_last,
+        is_plain=how.stack.convolution == "product",
+    )
+    each = passes(op, product, of, how.device)
     backward_s: Number = 0.0
     backward_flop: Number = 0.0
     wants_weights = op.trainable and op.n_parameters > 0 and not how.lora

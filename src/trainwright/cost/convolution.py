@@ -49,11 +49,15 @@ class Passes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operands:
-    """What a product multiplies: its dtype, the elements that a convolution reads, and how images lie in memory."""
+    """What a product multiplies: its dtype, the elements that a convolution reads, and how images lie in memory.
+
+    ``is_plain``: whether to price every product and convolution as the plain product.
+    """
 
     dtype: str
     inputs: Number
     channels_last: bool = False
+    is_plain: bool = False
 
 
 def passes(op: Matmul, product: Product, of: Operands, device: Device) -> Passes:
@@ -66,13 +70,14 @@ def passes(op: Matmul, product: Product, of: Operands, device: Device) -> Passes
 
     Source: implicit GEMM, Chetlur et al., cuDNN, arXiv:1410.0759; layouts, NVIDIA's deep learning performance guide.
     """
-    dtype = _multiplied(of.dtype, device)
-    if device.kind == "cpu":
+    dtype = of.dtype
+    if device.kind == "cpu" or of.is_plain:
         return Passes(
             forward_s=matmul_s(product, dtype, device),
             input_gradient_s=matmul_s(product.input_gradient, dtype, device),
             weight_gradient_s=matmul_s(product.weight_gradient, dtype, device),
         )
+    dtype = _multiplied(dtype, device)
     cut = _cut(product.weight_gradient, device)
     if not op.is_convolution:
         whole = matmul_s(product.weight_gradient, dtype, device)

@@ -40,7 +40,8 @@ class Stack:
     (mixed precision keeps fp32 beside it when ``master_weights``). ``selective_share``: what share of a block's forward
     "selective" recomputes; None: the attention core only. ``scatter_every_micro_batch``: fully sharded gradients are
     reduced after each micro-batch. ``sequence_parallel``: what tp does in this software when nobody says.
-    ``channels_last``: images lie in memory as tensor cores want them.
+    ``convolution``: priced as the plain product it stands for (what the corrections of stacks with published networks
+    were fitted with) or as its kernel; ``channels_last``: images lie in memory as tensor cores want them.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Stack:
     bucket_bytes: float | None = None
     step_collectives: float = 0.0
     sequence_parallel: bool = False
+    convolution: Literal["product", "kernel"] = "product"
     channels_last: bool = False
     notes: str = ""
 
