@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import importlib
 import importlib.machinery
 import re
 import sys
@@ -20,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -156,8 +157,8 @@ READERS = {
 class Drawer:
     """Specs by name and side, from the folder or drawn now and kept there; None where that is not possible."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, draws: bool) -> None:
+        self.folder, self.draws = folder, draws
         self.specs: dict[tuple[str, int | None], ModelSpec | None] = {}
 
     def spec(self, name: str, side: int | None) -> ModelSpec | None:
@@ -166,6 +167,8 @@ class Drawer:
             return named_model(name)
         if (name, side) not in self.specs:
             path = self.folder / f"{name}@{side}.json"
+            if not self.draws and not path.exists():
+                return None
             try:
                 if not path.exists():
                     save_model(drawn(name, side), path)
@@ -201,14 +204,13 @@ def _timm_module() -> Any:
     for name in ("", ".transforms", ".transforms.functional", ".datasets", ".ops", ".ops.misc", ".models"):
         name = f"torchvision{name}"
         module = _Empty(name)
+        module.__path__ = []
         module.__spec__ = importlib.machinery.ModuleSpec(name, None)
         parent, _, child = name.rpartition(".")
         if parent:
             setattr(sys.modules[parent], child, module)
         sys.modules[name] = module
-    import timm
-
-    return timm
+    return importlib.import_module("timm")
 
 
 class _EmptyClass(type):
@@ -219,8 +221,6 @@ class _EmptyClass(type):
 
 
 class _Empty(types.ModuleType):
-    __path__: ClassVar[list[str]] = []
-
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
@@ -249,9 +249,8 @@ def needed_bytes(asked: Asked, spec: ModelSpec, batch: int) -> float:
     return float(reserved_bytes(allocated, rules)) + rules.context_bytes
 
 
-def section(path: Path, folder: Path) -> str:
+def section(path: Path, drawer: Drawer) -> str:
     """The table: errors of time by source, and what fitted or did not."""
-    drawer = Drawer(folder)
     errors: dict[str, list[float]] = defaultdict(list)
     told = np.zeros(4, dtype=int)  # ran, ran and right, failed, failed and right
     names: set[str] = set()
@@ -289,9 +288,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("table", type=Path)
     parser.add_argument("--models", type=Path, required=True, help="folder of captured models, filled as needed")
+    parser.add_argument("--drawn", action="store_true", help="only models that are in the folder already")
     options = parser.parse_args()
     options.models.mkdir(parents=True, exist_ok=True)
-    written = section(options.table, options.models)
+    written = section(options.table, Drawer(options.models, draws=not options.drawn))
     print(written)
     text = PAGE.read_text()
     PAGE.write_text(f"{text.split(START)[0]}{START}\n{written}\n{END}{text.split(END)[1]}")
