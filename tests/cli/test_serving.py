@@ -16,12 +16,16 @@ def test_the_tables_read_in_100_columns(capsys):
 
 
 def test_json_and_the_written_plan_are_the_same_and_add_up(capsys, tmp_path):
-    main([*ARGS, "--json", "--output", str(tmp_path / "plan.json"), "--export", str(tmp_path)])
+    files = ["--output", str(tmp_path / "plan.json"), "--html", str(tmp_path / "plan.html"), "--export", str(tmp_path)]
+    main([*ARGS, "--json", *files])
     answer = json.loads(capsys.readouterr().out)
     best = answer["ranking"][0]
     assert sum(best["parts_s"].values()) == pytest.approx(best["tpot_s"])
     assert best["tokens_per_s"] == pytest.approx(500)
     assert json.loads((tmp_path / "plan.json").read_text())["ranking"] == answer["ranking"]
+    page = (tmp_path / "plan.html").read_text()
+    assert page.count("<svg") >= 5
+    assert 'src="http' not in page
     assert (tmp_path / "vllm.sh").read_text().startswith("#!/bin/sh")
 
 
@@ -39,7 +43,6 @@ def test_estimate_prices_one_replica_part_by_part(capsys):
     [
         (["--tokens", "3B"], 2, "--tokens is for training, and this job serves"),
         (["--stack", "vlm"], 2, "unknown serving stack 'vlm'"),
-        (["--html", "page.html"], 2, "a serving plan has no page yet"),
         (["--serve", "prompt=1k,output=100,rate=5000"], 3, "devices like these would carry 5000 requests/s"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ def serving_answer(subject: Subject, clusters: Sequence[Any], options: Any, pins
     from trainwright.cost.serving.stack import serving_stack
     from trainwright.plan.serving.answer import answer_serving
     from trainwright.plan.serving.pins import parse_serving_pins
-    from trainwright.plan.serving.question import USUAL_ENGINE, ServingQuestion
+    from trainwright.plan.serving.question import OWN_ENGINE, USUAL_ENGINE, ServingQuestion
 
     refuse_training(options)
     assert subject.job.serving is not None  # the caller looked
@@ -28,13 +28,18 @@ def serving_answer(subject: Subject, clusters: Sequence[Any], options: Any, pins
             model=subject.model,
             serving=subject.job.serving,
             clusters=tuple(clusters),
-            stack=serving_stack(options.stack or USUAL_ENGINE),
+            stack=serving_stack(options.stack or (OWN_ENGINE if is_here(options.on) else USUAL_ENGINE)),
             goal=getattr(options, "goal", None) or "cheapest",
             pins=parse_serving_pins(pins),
             max_devices=getattr(options, "max_devices", None),
             n_shown=getattr(options, "top", 8),
         )
     )
+
+
+def is_here(on: str | Sequence[str]) -> bool:
+    """Whether this machine is meant."""
+    return not on or on == "here" or "here" in tuple(on)
 
 
 def refuse_training(options: Any) -> None:
@@ -50,29 +55,24 @@ def refuse_training(options: Any) -> None:
 
 
 def write_serving(answer: ServingAnswer, output: Path | None, html: Path | None, export: Path | None) -> list[str]:
-    """Write the answer as JSON, and the commands of engines that would run it; a line of talk for each file."""
+    """Write the answer as JSON, as a page, as commands of engines; a line of talk for each file."""
     import json
 
-    from trainwright.errors import InvalidInputError
     from trainwright.plan.serving.exports import engine_commands
     from trainwright.records.store import write_text
+    from trainwright.report.serving_html import serving_html
     from trainwright.report.serving_json import serving_json
 
-    if html is not None:
-        raise InvalidInputError("a serving plan has no page yet", hint="--json or --output write all of it")
     told = []
     if output is not None:
         write_text(output, json.dumps(serving_json(answer), indent=2) + "\n")
         told.append(f"plan: {output}")
+    if html is not None:
+        write_text(html, serving_html(answer))
+        told.append(f"page: {html}")
     if export is not None:
         export.mkdir(parents=True, exist_ok=True)
         for name, text in engine_commands(answer.best, answer.question.serving).items():
             write_text(export / name, text)
             told.append(f"command: {export / name}")
     return told
-
-
-def told(notes: Sequence[str], tell: Callable[[str], None]) -> None:
-    """What was assumed, as talk."""
-    for note in notes:
-        tell(f"assumed: {note}")

@@ -6,12 +6,16 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from trainwright.cost.serving.corrections import interval_factors
 from trainwright.plan.serving.answer import ServingAnswer
 from trainwright.plan.serving.question import Offer
 
 
 def serving_json(answer: ServingAnswer) -> dict[str, Any]:
-    """The answer in base units: offers, the winner's points by batch, front, why, changes."""
+    """The answer in base units: offers, the winner's points by batch, front, why, changes.
+
+    ``time_interval``: by what predicted times are multiplied for the ends of their 80 % interval.
+    """
     question, result = answer.question, answer.result
     return {
         "objective": "serve",
@@ -34,6 +38,7 @@ def serving_json(answer: ServingAnswer) -> dict[str, Any]:
         "n_replicas": result.n_replicas,
         "n_points": result.n_points,
         "search_s": result.seconds,
+        "time_interval": list(interval_factors()),
         "not_looked_at": list(result.left_out),
     }
 

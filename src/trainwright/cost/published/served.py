@@ -77,6 +77,8 @@ def served_model(text: str) -> ModelSpec | None:
 
     >>> served_model("gpt | Performance of GPT-20B").n_blocks, served_model("swin | FP16") is None
     (46, True)
+    >>> served_model("Qwen/Qwen3-8B-Instruct").name
+    'qwen3-8b'
     """
     name = re.sub(r"[^a-z0-9.]+", "-", text.casefold()).strip("-")
     for pattern, what in _MODELS:
@@ -86,14 +88,16 @@ def served_model(text: str) -> ModelSpec | None:
     known = named_shape(text)
     if isinstance(known, Shape):
         return build(known)
-    return build(preset_shape(name)) if name in presets() else None
+    inside = [preset for preset in presets() if re.search(rf"(?<![a-z0-9.]){re.escape(preset)}(?![a-z0-9.])", name)]
+    return build(preset_shape(max(inside, key=len))) if inside else None
 
 
 _FORMATS = (
-    (r"q4_k_m|ollama default", "q4_k_m"),
+    (r"q4_k_m|q4_k|q4_0|ollama default", "q4_k_m"),
     (r"nvfp4|mxfp4", "fp4"),
-    (r"4-bit|int4|gptq|w4a16|exl2", "int4"),
-    (r"int8", "int8"),
+    (r"4-bit|int4|awq|gptq|w4a16|exl2", "int4"),
+    (r"int8|w8a8", "int8"),
+    (r"q8_0", "q8_0"),
     (r"fp8", "fp8"),
     (r"bf16", "bf16"),
     (r"fp16|f16", "fp16"),
@@ -119,9 +123,10 @@ _ENGINES = (
     (r"fastertransformer.*torchscript", "hf-plain"),
     (r"tensorrt-llm v0", "tensorrt-llm-v0"),
     (r"tensorrt-llm", "tensorrt-llm"),
-    (r"vllm \((nov )?2024\)", "vllm-v0"),
+    (r"vllm \((nov )?202[34]\)|vllm v?0\.[1-7]\b", "vllm-v0"),
     (r"vllm", "vllm"),
-    (r"tgi", "tgi"),
+    (r"sglang", "sglang"),
+    (r"\btgi\b|text.generation.inference", "tgi"),
     (r"llama.?cpp|ollama", "llama.cpp"),
     (r"mlc", "mlc-llm"),
     (r"exllama", "exllama"),
@@ -129,6 +134,7 @@ _ENGINES = (
     (r"lmdeploy", "lmdeploy"),
     (r"pytorch fusion", "hf-compiled"),
     (r"pytorch eager", "hf-plain"),
+    (r"transformers|hugging ?face", "hf-eager"),
 )
 
 

@@ -89,7 +89,8 @@ def forward(replica: Replica, work: Work) -> Pass:
 
     Ignores what overlaps between kernels, and gaps between ranks that finish at different times.
     """
-    total = Pass(from_graph=1.0 if replica.stack.graphs else 0.0)
+    in_turn = replica.stack.graphs or replica.device.kind == "cpu"  # a CPU issues and works by itself
+    total = Pass(from_graph=1.0 if in_turn else 0.0)
     for block in replica.model.blocks:
         total = total.plus(_block(replica, block, work).times(block.repeats))
     n_sequences = work.prompts + work.sequences
@@ -136,7 +137,7 @@ def _head(replica: Replica, block: Block, work: Work) -> Pass:
     logits = wanted * width * DTYPE_BYTES[replica.base]
     gathered = collective_s("all_gather", logits, span(replica.group, float(replica.tp))) if replica.tp > 1 else 0.0
     picked = 4.0 * logits / replica.tp / stream_bytes_per_s(replica.device, np.maximum(logits, 1.0))
-    return total.plus(Pass(stream=picked, kernels=2.0 * replica.stack.kernel_s, collectives=gathered))
+    return total.plus(Pass(stream=picked, kernels=2.0 * replica.kernel_s, collectives=gathered))
 
 
 def _matmul(replica: Replica, op: Matmul, shard: Shard) -> Pass:
@@ -152,7 +153,7 @@ def _matmul(replica: Replica, op: Matmul, shard: Shard) -> Pass:
     n_kernels = 1.0 if replica.stack.fused else float(op.n_kernels)
     named = ("expert_products", "expert_traffic") if op.n_experts > 1 else ("products", "traffic")
     found: dict[str, Number] = {named[0]: _arithmetic_s(product, dtype, device), named[1]: seconds}
-    return Pass(**found, stream=narrowed, kernels=n_kernels * replica.stack.kernel_s, flop=product.flop)
+    return Pass(**found, stream=narrowed, kernels=n_kernels * replica.kernel_s, flop=product.flop)
 
 
 VECTOR_SHARE = 0.8
@@ -167,7 +168,7 @@ def _arithmetic_s(product: Product, dtype: str, device: Device) -> Number:
     """
     tiled = matmul_s(product, dtype, _endless(device))
     plain = device.flop_per_s.get("fp32")
-    return tiled if plain is None else np.minimum(tiled, product.flop / (VECTOR_SHARE * plain))
+    return tiled if plain is None or device.kind == "cpu" else np.minimum(tiled, product.flop / (VECTOR_SHARE * plain))
 
 
 def _whole_experts(op: Matmul, product: Product, tp: Number) -> Product:
@@ -182,7 +183,7 @@ def _whole_experts(op: Matmul, product: Product, tp: Number) -> Product:
 def _stream(replica: Replica, block: Block, op: Pointwise | Lookup, shard: Shard) -> Pass:
     """What memory limits, with the starting of its kernels counted apart."""
     cost: BlockCost = block_cost(_only(op), shard, _arithmetic(replica, replace(replica.device, launch_s=0.0)))
-    return Pass(stream=cost.forward_stream_s, kernels=cost.forward_kernels * replica.stack.kernel_s)
+    return Pass(stream=cost.forward_stream_s, kernels=cost.forward_kernels * replica.kernel_s)
 
 
 def _attention(replica: Replica, op: Attention, work: Work) -> Pass:
@@ -209,14 +210,15 @@ def _attention(replica: Replica, op: Attention, work: Work) -> Pass:
         prompt, batch=work.sequences, queries=1.0, keys=context, qk_dim=qk_dim, v_dim=v_dim, causal=False, window=None
     )
     kept = cached_elements(op, replica.tp) * kv_element_bytes(replica.kv)
-    read = work.sequences * context * kept + prompt.elements * replica.stored.wide
+    copied = 3.0 if replica.stack.copies_cache else 1.0  # read and written once more to append a token
+    read = copied * work.sequences * context * kept + prompt.elements * replica.stored.wide
     if replica.stack.attention == "plain":
         read = read + 6.0 * heads * replica.stored.wide * (prompt.batch * prompt.pairs + decode.batch * decode.pairs)
     flop = prompt.flop * prompt.seen_share + decode.flop
     return Pass(
         attention=_attention_s(replica, prompt) + _attention_s(replica, decode),
         cache=read / stream_bytes_per_s(replica.device, np.maximum(read, 1.0)),
-        kernels=(1.0 if replica.stack.attention == "flash" else 5.0) * replica.stack.kernel_s,
+        kernels=(1.0 if replica.stack.attention == "flash" else 5.0) * replica.kernel_s,
         flop=flop,
     )
 
@@ -266,9 +268,8 @@ def _only(op: Pointwise | Lookup) -> Block:
 
 
 def _endless(device: Device) -> Device:
-    """The device as if memory and kernel starts took no time; a CPU's few rows, limited by traffic, lose nothing."""
-    curves = {dtype: replace(curve, half_m=0.0) for dtype, curve in device.efficiency.matmul.items()}
-    efficiency = replace(device.efficiency, stream_points=(), matmul=curves)
+    """The device as if memory and kernel starts took no time."""
+    efficiency = replace(device.efficiency, stream_points=())
     return replace(device, memory_bytes_per_s=float("inf"), launch_s=0.0, efficiency=efficiency)
 
 

@@ -39,6 +39,12 @@ class Replica:
         return self.group.device
 
     @property
+    def kernel_s(self) -> float:
+        """Seconds to start a kernel: the engine's, or what a probe measured where the device is its own host."""
+        measured = self.device.launch_s if self.device.kind == "cpu" else 0.0
+        return measured or self.stack.kernel_s
+
+    @property
     def dtype(self) -> str:
         """What the blocks' products run in."""
         return multiply_dtype(self.stored, self.device)

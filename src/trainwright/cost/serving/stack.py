@@ -27,6 +27,7 @@ class ServingStack:
     workspaces hold. ``held_share``: share of a request's output that room in the cache is kept for (0.5: as it grows,
     half on average). ``pages_windows``: cache is held for a windowed layer's whole context.
     ``layers_only``: splits a model by layers and nothing else.
+    ``copies_cache``: every new token copies the whole cache, as appending to a tensor does.
     ``kv_like_weights``: the cache of fp8 weights is fp8 too where nobody says otherwise.
     """
 
@@ -47,6 +48,7 @@ class ServingStack:
     held_share: float = 0.5
     pages_windows: bool = False
     layers_only: bool = False
+    copies_cache: bool = False
     kv_like_weights: bool = False
     weights: tuple[str, ...] = WEIGHT_FORMATS
     kv: tuple[str, ...] = KV_PRECISIONS

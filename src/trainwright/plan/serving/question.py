@@ -15,6 +15,8 @@ from trainwright.plan.aim import Goal
 from trainwright.plan.serving.pins import ServingPin
 
 USUAL_ENGINE = "vllm"
+OWN_ENGINE = "trainwright"
+"""What serves where nobody names an engine: on hardware to rent, and on this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
