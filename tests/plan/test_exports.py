@@ -59,3 +59,10 @@ def test_accelerate_fsdp_2_and_its_limits():
     assert export.notes == ()
     assert "distributed_type: 'NO'\nmixed_precision: 'no'" in by_software(Strategy(precision="fp32"))["accelerate"].text
     assert "without pipelines" in by_software(BIG)["accelerate"].notes[0]
+
+
+def test_uneven_stages_are_told():
+    exported = by_software(Strategy(pp=3, stages=(2, 3, 1)))
+    assert "'Ett|ttt|tL'" in exported["megatron-core"].text
+    assert any("2-3-1" in note for note in exported["torchtitan"].notes)
+    assert any("2-3-1" in note for note in exported["deepspeed"].notes)

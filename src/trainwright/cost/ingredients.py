@@ -208,8 +208,10 @@ def pick(parts: Ingredients, index: Array) -> Ingredients:
 
 
 def recompute_share(setting: Setting) -> Array:
-    """Share of the blocks whose forward is repeated in full."""
-    share: Array = (setting.table.strategy.recompute == "full") / setting.table.recompute_every
+    """Share of the blocks whose forward is gone through again, with what it exchanges."""
+    how, stack = setting.table.strategy.recompute, setting.stack
+    again = how == "full" or (how == "selective" and stack.selective_streams)
+    share: Array = again / setting.table.recompute_every
     return share
 
 
@@ -218,7 +220,8 @@ def _redone(setting: Setting) -> dict[str, Array]:
     body, strategy, stack = setting.stages.body, setting.table.strategy, setting.stack
     count = setting.stages.n_body / setting.table.recompute_every
     if strategy.recompute == "selective" and stack.selective_share is None:
-        return {"redo": 0.0 * count, "redo_attention": body.core_s * count, "redo_stream": 0.0 * count}
+        streams = body.forward_stream_s * count if stack.selective_streams else 0.0 * count
+        return {"redo": 0.0 * count, "redo_attention": body.core_s * count, "redo_stream": streams}
     share = {"none": 0.0, "selective": stack.selective_share or 0.0, "full": 1.0}[strategy.recompute]
     attention = 0.0 if strategy.recompute == "selective" and stack.attention == "flash" else share
     return {

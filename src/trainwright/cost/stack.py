@@ -38,7 +38,8 @@ class Stack:
     ``gradient_bytes`` and ``reduce_bytes``: per element, kept and communicated. ``logits_bytes``: per element of the
     logits, which the loss reads or writes ``loss_passes`` times in all. ``parameter_bytes`` None: as the compute dtype
     (mixed precision keeps fp32 beside it when ``master_weights``). ``selective_share``: what share of a block's forward
-    "selective" recomputes; None: the attention core only. ``scatter_every_micro_batch``: fully sharded gradients are
+    "selective" recomputes; None: the attention core only. ``selective_streams``: all but products and attention, which
+    it keeps. ``scatter_every_micro_batch``: fully sharded gradients are
     reduced after each micro-batch. ``sequence_parallel``: what tp does in this software when nobody says.
     ``convolution``: priced as the plain product it stands for (what the corrections of stacks with published networks
     were fitted with) or as its kernel; ``channels_last``: images lie in memory as tensor cores want them.
@@ -74,6 +75,7 @@ class Stack:
     master_weights: bool = True
     fused_optimizer: bool = True
     selective_share: float | None = None
+    selective_streams: bool = False
     scatter_every_micro_batch: bool = True
     bucket_bytes: float | None = None
     step_collectives: float = 0.0

@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any
 
 from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
+from trainwright.plan.choice import stages_text
 
 Settings = dict[str, Any]
 
@@ -94,6 +96,8 @@ def _torchtitan_notes(strategy: Strategy) -> tuple[str, ...]:
         notes.append("fp8 is a model converter there: add [model] converters = ['float8']")
     if strategy.virtual_stages > 1:
         notes.append("virtual stages follow there from pipeline_parallel_layers_per_stage")
+    if divided := stages_text(strategy.stages or ()):
+        notes.append(f"blocks of the stages, {divided}, go into module_fqns_per_model_part, one list a stage")
     return tuple(notes)
 
 
@@ -114,6 +118,8 @@ def megatron(strategy: Strategy, workload: Workload) -> Settings:
         settings["cp-comm-type"] = "a2a" if strategy.cp_kind == "all_to_all" else "p2p"
     if strategy.virtual_stages > 1:
         settings["num-virtual-stages-per-pipeline-rank"] = int(strategy.virtual_stages)
+    if stages_text(strategy.stages or ()):
+        settings["pipeline-model-parallel-layout"] = f"E{'|'.join('t' * n for n in strategy.stages or ())}L"
     if strategy.precision in ("bf16", "fp16"):
         settings[strategy.precision] = True
     if strategy.precision == "fp8":
@@ -190,6 +196,8 @@ def _deepspeed_notes(strategy: Strategy) -> tuple[str, ...]:
     notes = []
     if strategy.pp > 1:
         notes.append(f"pipeline: build the model as PipelineModule(num_stages={strategy.pp}); it goes with ZeRO 0 or 1")
+    if divided := stages_text(strategy.stages or ()):
+        notes.append(f"blocks of the stages, {divided}, are PipelineModule's partition_method to find")
     if strategy.recompute != "none":
         notes.append("recomputation: call the model's gradient_checkpointing_enable()")
     if strategy.cp > 1 and strategy.cp_kind == "ring":
@@ -247,7 +255,7 @@ def _toml(settings: Settings) -> str:
 
 
 def _arguments(settings: Settings) -> str:
-    flags = (f"--{key}" if value is True else f"--{key} {value}" for key, value in settings.items())
+    flags = (f"--{key}" if value is True else f"--{key} {quote(str(value))}" for key, value in settings.items())
     return " \\\n".join(flags) + "\n"
 
 
