@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,14 +40,17 @@ class Order:
         starts = np.empty(self.global_batch, dtype=np.int64)
         for epoch in np.unique(epochs):
             inside = epochs == epoch
-            starts[inside] = self._epoch(int(epoch))[places[inside]]
+            starts[inside] = _epoch(self, int(epoch))[places[inside]]
         return starts
 
-    def _epoch(self, epoch: int) -> NDArray[np.int64]:
-        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, epoch])))
-        room = min(self.n_tokens - 1 - self.per_epoch * self.seq, self.seq - 1)
-        offset = int(generator.integers(0, room + 1))
-        return np.asarray(generator.permutation(self.per_epoch) * self.seq + offset, dtype=np.int64)
+
+@lru_cache(maxsize=2)
+def _epoch(order: Order, epoch: int) -> NDArray[np.int64]:
+    """First token of every window in the order of one epoch; kept, since many steps ask for the same."""
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([order.seed, epoch])))
+    room = min(order.n_tokens - 1 - order.per_epoch * order.seq, order.seq - 1)
+    offset = int(generator.integers(0, room + 1))
+    return np.asarray(generator.permutation(order.per_epoch) * order.seq + offset, dtype=np.int64)
 
 
 def windows(stream: NDArray[np.integer[Any]], starts: NDArray[np.int64], seq: int) -> NDArray[np.int64]:

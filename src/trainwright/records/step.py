@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from trainwright.errors import InvalidInputError
@@ -26,9 +26,12 @@ class StepRecord:
     schema_version: int = SCHEMA_VERSION
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
 def step_line(step: StepRecord) -> str:
     """The record as one line of JSON."""
-    return json.dumps(asdict(step), separators=(",", ":")) + "\n"
+    return _ENCODER.encode({name: getattr(step, name) for name in StepRecord.__dataclass_fields__}) + "\n"
 
 
 def read_steps(folder: Path) -> tuple[StepRecord, ...]:

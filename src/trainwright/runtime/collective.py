@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 BUCKET_BYTES = 25 * 2**20
 """Gradients travel together in buckets of this size: large enough that latency does not count."""
@@ -60,6 +61,11 @@ def sum_gradients(parameters: Sequence[torch.nn.Parameter], group: Group) -> Non
         for parameter, view in zip(bucket, flat.split([p.numel() for p in bucket]), strict=True):
             parameter.grad = view.view_as(parameter)
         all_reduce(flat, group)
+
+
+def norm_of(tensors: Sequence[Tensor]) -> float:
+    """The Euclidean norm of all elements of all tensors here; no collective."""
+    return float(get_total_norm(tensors)) if tensors else 0.0
 
 
 def reduce_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainwright.errors import TrainwrightError
-from trainwright.runtime.collective import WIRE, broadcast_together
+from trainwright.runtime.collective import WIRE, broadcast_together, norm_of
 from trainwright.runtime.shard import Sharded
-from trainwright.runtime.sync import EveryStep, norm_of
+from trainwright.runtime.sync import EveryStep, gradients_of
 
 BYE = -1.0
 """Instead of a step: no more gradients come."""
@@ -59,7 +59,7 @@ class AsyncServer(EveryStep):
     def join(self, loss: Tensor, flags: Sequence[float], step: int) -> tuple[float, float]:
         """This replica's own."""
         self._flags = flags
-        return float(loss), norm_of(self.moving)
+        return float(loss), norm_of(gradients_of(self.moving))
 
     def update(self, rate: float, step: int) -> None:
         """Send the gradient, take the weights."""

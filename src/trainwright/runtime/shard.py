@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.strategy import Strategy
-from trainwright.runtime.collective import all_reduce, sum_gradients
+from trainwright.runtime.collective import all_reduce, norm_of, sum_gradients
 from trainwright.runtime.context import divide_attention, positions_of, stretch
 from trainwright.runtime.expert import divide_experts
 from trainwright.runtime.hollow import make_room
@@ -121,6 +121,8 @@ class Sharded:
 
     def join_gradients(self) -> None:
         """Once a step: leave in ``local`` the gradients of the whole batch."""
+        if not self.mesh.sizes:
+            return  # they are there: finding every parameter by its name would take longer than all else here
         named = self.named
         if partial := [named[name] for name in self.division.partial if name in named]:
             _sum_local(partial, self.mesh.group("tp"))
@@ -157,16 +159,14 @@ class Sharded:
 
         Each process adds its part divided by how many processes hold the same.
         """
-        mesh = self.mesh
+        mesh, tied = self.mesh, self.tied
         n = mesh.size(*mesh.sizes)
-        square = sum(
-            float(torch.linalg.vector_norm(p.grad)) ** 2
-            * mesh.size(*self.over.get(name, ()))
-            / n
-            / (1 + (name == self.tied))
-            for name, p in self.local.items()
-            if p.grad is not None
-        )
+        parts: dict[float, list[Tensor]] = {}
+        for name, p in self.local.items():
+            if p.grad is not None:
+                share = mesh.size(*self.over.get(name, ())) / n / (1 + (name == tied)) if n > 1 else 1.0
+                parts.setdefault(share, []).append(p.grad)
+        square = sum(share * norm_of(gradients) ** 2 for share, gradients in parts.items())
         values = torch.tensor([float(loss) / mesh.size("tp"), square, *flags], dtype=torch.float64)
         if n > 1:
             all_reduce(values)

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.job import SyncSettings
-from trainwright.runtime.collective import all_reduce, broadcast_together, reduce_gradients, sum_gradients
+from trainwright.runtime.collective import all_reduce, broadcast_together, norm_of, reduce_gradients, sum_gradients
 from trainwright.runtime.shard import Sharded
 
 
@@ -99,7 +99,7 @@ class Server(EveryStep):
         sharded = self._sharded
         leads = sharded.mesh.dp_index == 0
         reduce_gradients(sharded.parameters)
-        square = norm_of(sharded.parameters) ** 2 if leads else 0.0
+        square = norm_of(gradients_of(sharded.parameters)) ** 2 if leads else 0.0
         values = torch.tensor([float(loss), square, *flags], dtype=torch.float64)
         total, square, *self.asked = all_reduce(values).tolist()
         return total, square**0.5
@@ -136,7 +136,9 @@ class LocalSteps(EveryStep):
     def join(self, loss: Tensor, flags: Sequence[float], step: int) -> tuple[float, float]:
         """Nothing is joined; when they meet after this step, loss, norm and flags are those of all."""
         n = self._sharded.mesh.dp
-        values = torch.tensor([float(loss) / n, norm_of(self._sharded.parameters) / n, *flags], dtype=torch.float64)
+        values = torch.tensor(
+            [float(loss) / n, norm_of(gradients_of(self._sharded.parameters)) / n, *flags], dtype=torch.float64
+        )
         if self._is_round_over(step) and n > 1:
             all_reduce(values)
         elif n > 1:
@@ -179,10 +181,9 @@ class LocalSteps(EveryStep):
         return settings.outer_rate * (moved + settings.outer_momentum * momentum)
 
 
-def norm_of(parameters: Sequence[nn.Parameter]) -> float:
-    """The norm of all gradients that are there."""
-    norms = [torch.linalg.vector_norm(p.grad) for p in parameters if p.grad is not None]
-    return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
+def gradients_of(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """The gradients that are there."""
+    return [p.grad for p in parameters if p.grad is not None]
 
 
 def refuse_divided(settings: SyncSettings, sharded: Sharded) -> None:

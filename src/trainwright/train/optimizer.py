@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import clip_grads_with_norm_
 from torch.optim import Optimizer
 
 from trainwright.errors import InvalidInputError
@@ -41,7 +42,8 @@ def make_optimizer(
     for parameter in parameters:
         if parameter.requires_grad:
             share = 1.0 if share_of is None else share_of(parameter)
-            members.setdefault((share, parameter.dim() >= 2, parameter in matrices), []).append(parameter)
+            orthogonal = settings.name == "muon" and parameter in matrices
+            members.setdefault((share, parameter.dim() >= 2, orthogonal), []).append(parameter)
     groups: list[dict[str, Any]] = [
         {
             "params": params,
@@ -115,7 +117,5 @@ def block_matrices(sharded: Sharded) -> frozenset[nn.Parameter]:
 
 def clip(parameters: Iterable[nn.Parameter], norm: float, limit: float | None) -> None:
     """Scale all gradients so that their norm, already known, is at most ``limit``; within it nothing is touched."""
-    if limit is not None and (scale := limit / (norm + 1e-6)) < 1:
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad.mul_(scale)
+    if limit is not None and norm > limit:
+        clip_grads_with_norm_(parameters, limit, torch.tensor(norm))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -62,6 +62,7 @@ class Session:
     losses: dict[str, float] = field(default_factory=dict)
     skipped: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    steps_file: TextIO | None = None
     begun_at: float = field(default_factory=time.perf_counter)
     earlier_seconds: float = 0.0
 
@@ -169,8 +170,20 @@ class Session:
         if counts:
             self.measured.append(record)
         if self.place.leads:
-            _append(self.folder / "steps.jsonl", step_line(record))
+            self._write_down(step_line(record))
             self.tell("event", record)
+
+    def _write_down(self, line: str) -> None:
+        """A line in steps.jsonl, which stays open: opening it costs more than the line."""
+        path = self.folder / "steps.jsonl"
+        try:
+            if self.steps_file is None:
+                self.steps_file = path.open("a", encoding="utf-8", buffering=1)
+            self.steps_file.write(line)
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot write {path}: {error.strerror}", hint="make room, then run the same command again"
+            ) from error
 
     def keep_evaluation(self, evaluation: Evaluation) -> None:
         """A check on the held-out data is done."""
@@ -241,13 +254,3 @@ class Session:
 
 def _model_name(sharded: Sharded) -> str:
     return type(sharded.model).__name__
-
-
-def _append(path: Path, line: str) -> None:
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line)
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write {path}: {error.strerror}", hint="make room, then run the same command again"
-        ) from error
