@@ -82,6 +82,8 @@ def run_process(folder: Path, place: Place, tell: Callable[..., None]) -> RunRec
             _conclude_together(session, {75: "preempted", 130: "interrupted"}.get(error.exit_code, "failed"))
         raise
     finally:
+        if session is not None and session.steps_file is not None:
+            session.steps_file.close()
         if session is None or not session.saver.is_writing:
             leave()
 
