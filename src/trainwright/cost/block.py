@@ -104,6 +104,8 @@ class BlockCost:
 
     def times(self, count: Number) -> BlockCost:
         """So many repeats."""
+        if isinstance(count, float) and count == 1.0:
+            return self
         return BlockCost(**{name: getattr(self, name) * count for name in _NAMES})
 
 
@@ -121,6 +123,8 @@ def block_cost(block: Block, shard: Shard, how: Arithmetic) -> BlockCost:
 def added(costs: Iterable[BlockCost]) -> BlockCost:
     """All of them, one after the other."""
     every = tuple(costs)
+    if len(every) == 1:
+        return every[0]
     return BlockCost(**{name: sum([getattr(cost, name) for cost in every], start=0.0) for name in _NAMES})
 
 

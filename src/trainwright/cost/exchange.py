@@ -12,6 +12,7 @@ from trainwright.cost.stages import Stages
 from trainwright.cost.table import Array, Table
 from trainwright.hardware.cluster import NodeGroup
 from trainwright.jobs.strategy import Axis
+from trainwright.units import Number
 
 SMALL_BYTES = 64.0
 """What a step's own small collective carries: loss, gradient norm, whether to stop."""
@@ -71,7 +72,7 @@ def tp_s(stages: Stages, table: Table, where: Spans) -> Array:
 def _repeated(stages: Stages, axis: str, table: Table, where: Span, kind: str) -> Array:
     total: Array = np.zeros_like(stages.n_body)
     for cost, held in stages.pieces:
-        if not np.any(getattr(cost, f"{axis}_calls")):
+        if not _any(getattr(cost, f"{axis}_calls")):
             continue
         calls = np.maximum(getattr(cost, f"{axis}_calls"), 1e-9)
         message = getattr(cost, f"{axis}_bytes") / calls
@@ -81,6 +82,11 @@ def _repeated(stages: Stages, axis: str, table: Table, where: Span, kind: str) -
             one = collective_s("all_to_all" if kind == "all_to_all" else "all_reduce", message, where)
         total = total + one * np.where(calls > 1e-8, calls, 0.0) * held
     return total
+
+
+def _any(value: Number) -> bool:
+    """Whether any candidate has some of it; of one number, without NumPy's microseconds."""
+    return bool(value) if isinstance(value, float) else bool(np.any(value))
 
 
 def ep_s(stages: Stages, table: Table, where: Spans) -> Array:
@@ -140,7 +146,7 @@ def data_parallel(stages: Stages, table: Table, where: Spans, stack: Stack) -> D
             one = collective_s("reduce_scatter", dense * trained * send, where.shard)
             one = one + collective_s("all_reduce", dense * trained * send / kept, where.replica)
             whole = collective_s("all_gather", dense * gather, where.shard)
-            if np.any(expert):
+            if _any(expert):
                 one = one + collective_s("reduce_scatter", expert * trained * send, where.expert) * (expert > 0)
                 whole = whole + collective_s("all_gather", expert * gather, where.expert) * (expert > 0)
             needed = 1.0 if table.strategy.zero_stage == 3 else np.where(trained > 0, 1.0, 0.0)
@@ -149,7 +155,7 @@ def data_parallel(stages: Stages, table: Table, where: Spans, stack: Stack) -> D
             one = np.zeros_like(dense)
             if stack.bucket_bytes is None:
                 one = collective_s("all_reduce", dense * trained * send, where.dp)
-            if np.any(expert):
+            if _any(expert):
                 one = one + collective_s("all_reduce", expert * trained * send, where.expert) * (expert > 0)
         reduce_s = reduce_s + one * held * (trained > 0)
     if not sharded and stack.bucket_bytes is not None:
