@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from trainwright.cost.calibration import KINDS, fit, predict
+from trainwright.cost.calibration import KINDS, LEVELS, fit, predict
 from trainwright.cost.interval import PROBED, regime, residual_bounds
 from trainwright.cost.memory import peak_bytes
 from trainwright.cost.memory_rules import memory_rules, occupied_bytes
@@ -90,13 +90,9 @@ def main(paths: list[Path]) -> int:
     measured = measure(timed)
     everything = fit(measured, n_rounds=12)
     blocks = [table("everywhere", everything.everywhere, len(timed))]
-    for key, logs_by_name, names in (
-        ("stack", everything.by_stack, measured.stacks),
-        ("device", everything.by_device, measured.devices),
-        ("pair", everything.by_pair, measured.pairs),
-    ):
+    for level, logs_by_name, names in zip(LEVELS, everything.by_level, measured.names, strict=True):
         rows = Counter(names)
-        blocks += [table(f'{key}."{name}"', logs, rows[name]) for name, logs in logs_by_name.items()]
+        blocks += [table(f'{level}."{name}"', logs, rows[name]) for name, logs in logs_by_name.items()]
     head = "# By what the ingredients of a step are multiplied. Rebuilt by tools/fit_corrections.py; do not edit.\n\n"
     (DATA / "corrections.toml").write_text(head + "\n\n".join(blocks) + "\n")
     sources = np.array([case.source for case in timed])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.cost.clusters import a100_cluster
@@ -67,8 +69,11 @@ def test_interleaving_divides_the_bubble() -> None:
 
 
 def test_overlap_hides_gradients_and_says_so() -> None:
-    shown = estimate(Strategy(dp=64), name="megatron-2021")
-    hidden = estimate(Strategy(dp=64), name="ddp")
+    software = stack("megatron-2021")
+    shown, hidden = (
+        estimate_step(GPT3, WORK, Strategy(dp=64), a100_cluster(8), replace(software, overlap_dp=share))
+        for share in (0.0, 1.0)
+    )
     assert hidden.time["dp_communication"] < shown.time["dp_communication"]
     assert hidden.hidden["dp_communication"] > 0 == shown.hidden["dp_communication"]
 

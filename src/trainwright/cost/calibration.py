@@ -1,14 +1,14 @@
 """Constants of stacks and devices from measured steps: a scale for each kind of ingredient.
 
-log scale of a step's ingredient = all + its stack's + its device's + its stack's on that architecture, each pulled
-towards 0 by a prior; the measured
-logarithms are fitted by Gauss-Newton with Huber weights, so that a few odd rows cannot bend a constant.
+log scale of a step's ingredient = all + that of each level it belongs to (stack, architecture, device, ...), each
+pulled towards 0 by a prior. The measured logarithms are fitted by Gauss-Newton with Huber weights, so that a few odd
+rows cannot bend a constant, and what is peculiar to one source is fitted beside and thrown away.
 Ignores that two constants may explain the same rows: the prior then shares the blame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -22,25 +22,31 @@ Array = NDArray[Any]
 KINDS = tuple(f.name for f in fields(Scales))
 """What may be scaled, in order: the columns of every array of log scales here."""
 
+LEVELS = ("stack", "architecture", "device", "pair")
+"""What a constant may belong to, besides all steps: one stack (for one kind of training), devices of one architecture,
+one device, one stack on one architecture (kernels that were or were not yet written for it)."""
+
 _SPREADS = {
-    #             all   stack device pair
-    "compute":   (0.25, 0.25, 0.25, 0.15),
-    "attention": (0.40, 0.30, 0.20, 0.20),
-    "stream":    (0.40, 0.40, 0.20, 0.00),
-    "head":      (0.40, 0.40, 0.00, 0.00),
-    "tp":        (0.20, 0.20, 0.15, 0.00),
-    "cp":        (0.40, 0.40, 0.00, 0.00),
-    "ep":        (0.40, 0.40, 0.00, 0.00),
-    "dp":        (0.25, 0.25, 0.15, 0.10),
-    "pp":        (0.20, 0.20, 0.00, 0.00),
-    "host":      (0.25, 0.25, 0.10, 0.00),
-    "update":    (0.25, 0.25, 0.00, 0.00),
-    "overlap":   (0.20, 0.20, 0.00, 0.00),
+    #             all   stack arch. device pair
+    "compute":   (0.25, 0.20, 0.15, 0.18, 0.15),
+    "attention": (0.40, 0.25, 0.15, 0.18, 0.20),
+    "stream":    (0.40, 0.40, 0.15, 0.18, 0.00),
+    "head":      (0.40, 0.40, 0.00, 0.00, 0.00),
+    "tp":        (0.20, 0.20, 0.10, 0.12, 0.00),
+    "cp":        (0.40, 0.40, 0.00, 0.00, 0.00),
+    "ep":        (0.40, 0.40, 0.00, 0.00, 0.00),
+    "dp":        (0.25, 0.25, 0.10, 0.12, 0.10),
+    "pp":        (0.20, 0.20, 0.00, 0.00, 0.00),
+    "host":      (0.25, 0.25, 0.05, 0.06, 0.00),
+    "update":    (0.25, 0.25, 0.00, 0.00, 0.00),
+    "overlap":   (0.20, 0.20, 0.00, 0.00, 0.00),
 }  # fmt: skip
-"""How far a log scale is expected to lie from 0: for all steps, and further for one stack, one device, and one stack on
-one architecture (kernels that were or were not yet written for it). 0: not fitted."""
+"""How far a log scale is expected to lie from 0: for all steps, and further at each level. 0: not fitted."""
 
 SPREADS = np.array([_SPREADS[kind] for kind in KINDS]).T
+
+OWNER_SPREADS = np.full((1, len(KINDS)), 0.2)
+"""The same for what is peculiar to one source."""
 
 OWN_SPREADS = np.array([[0.4], [0.3], [0.3], [0.3]]) * np.ones(len(KINDS))
 """The same for one owner's machines, beside what others' gave: all, one stack, one device, one size of cluster."""
@@ -54,50 +60,51 @@ STEP = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Steps that were measured: ingredients and seconds, the stack, device, and stack on architecture, and a weight."""
+    """Steps that were measured: ingredients and seconds, their names at each level of constants, and a weight.
+
+    ``owners``, where given: who measured. What is peculiar to one of them is fitted beside the constants and left out
+    of the answer, so that a stack that one source alone measured does not take over all that is odd about it.
+    """
 
     parts: Ingredients
     seconds: Array
-    stacks: tuple[str, ...]
-    devices: tuple[str, ...]
-    pairs: tuple[str, ...]
+    names: tuple[tuple[str, ...], ...]
     weights: Array
+    owners: tuple[str, ...] = ()
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """The names at each level, and the owners where there are any."""
+        return (*self.names, self.owners) if self.owners else self.names
 
     def take(self, index: Array) -> Measured:
         """Some of them."""
         return Measured(
             parts=pick(self.parts, index),
             seconds=self.seconds[index],
-            stacks=tuple(self.stacks[i] for i in index),
-            devices=tuple(self.devices[i] for i in index),
-            pairs=tuple(self.pairs[i] for i in index),
+            names=tuple(tuple(level[i] for i in index) for level in self.names),
             weights=self.weights[index],
+            owners=tuple(self.owners[i] for i in index) if self.owners else (),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corrections:
-    """Log scales by kind: of all steps, and further by stack, by device, and by stack on architecture."""
+    """Log scales by kind: of all steps, and further by the names of each level."""
 
     everywhere: Array = field(default_factory=lambda: np.zeros(len(KINDS)))
-    by_stack: Mapping[str, Array] = field(default_factory=dict)
-    by_device: Mapping[str, Array] = field(default_factory=dict)
-    by_pair: Mapping[str, Array] = field(default_factory=dict)
+    by_level: tuple[Mapping[str, Array], ...] = ()
 
-    def of(self, stack: str, device: str, pair: str) -> Array:
-        """Log scales of a step by kind. What nobody measured adds nothing to those of all."""
+    def of(self, names: Sequence[str]) -> Array:
+        """Log scales of a step by kind, given its name at each level. What nobody measured adds nothing."""
         none = np.zeros(len(KINDS))
-        answer: Array = (
-            self.everywhere
-            + self.by_stack.get(stack, none)
-            + self.by_device.get(device, none)
-            + self.by_pair.get(pair, none)
-        )
+        further = (table.get(name, none) for table, name in zip(self.by_level, names, strict=True))
+        answer: Array = sum(further, start=self.everywhere)
         return answer
 
     def of_all(self, measured: Measured) -> Array:
         """Log scales of many steps: (steps, kinds)."""
-        rows = [self.of(*names) for names in zip(measured.stacks, measured.devices, measured.pairs, strict=True)]
+        rows = [self.of(names) for names in zip(*measured.names, strict=True)]
         return np.array(rows).reshape(len(rows), len(KINDS))
 
 
@@ -132,12 +139,12 @@ class Prior:
 
 
 def fit(measured: Measured, n_rounds: int = 8, prior: Prior | None = None) -> Corrections:
-    """Corrections of everything, every stack, every device and every pair that the measurements name."""
+    """Corrections of everything, and of every name at every level of the measurements."""
     prior = prior or Prior()
-    groups = (measured.stacks, measured.devices, measured.pairs)
-    layout = _Layout(names=tuple(tuple(sorted(set(group))) for group in groups), spreads=prior.spreads)
+    spreads = np.vstack([prior.spreads, OWNER_SPREADS]) if measured.owners else prior.spreads
+    layout = _Layout(names=tuple(tuple(sorted(set(level))) for level in measured.groups), spreads=spreads)
     theta = layout.pack(prior.start)
-    places = layout.places(groups)
+    places = layout.places(measured.groups)
     base = 0.0 if prior.base is None else prior.base
     for _ in range(n_rounds):
         log_scales = base + theta[places].sum(axis=1)
@@ -145,12 +152,12 @@ def fit(measured: Measured, n_rounds: int = 8, prior: Prior | None = None) -> Co
         residuals = np.log(measured.seconds / at)
         each = slopes(measured.parts, log_scales, range(len(KINDS)), at)
         theta = theta + _newton(layout, places, each, residuals, (huber_weights(residuals, measured.weights), theta))
-    return layout.unpack(theta)
+    return layout.unpack(theta, len(measured.names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Layout:
-    """Where each constant lies in one long vector: all, then stacks, devices and pairs, kinds inside."""
+    """Where each constant lies in one long vector: all, then each level's names, kinds inside."""
 
     names: tuple[tuple[str, ...], ...]
     spreads: Array
@@ -162,7 +169,7 @@ class _Layout:
         )
 
     def places(self, groups: tuple[tuple[str, ...], ...]) -> Array:
-        """Indices of the constants behind each log scale: (steps, 4, kinds)."""
+        """Indices of the constants behind each log scale: (steps, 1 + levels, kinds)."""
         rows, before = [np.zeros(len(groups[0]), dtype=int)], 1
         for names, group in zip(self.names, groups, strict=True):
             index = {name: i for i, name in enumerate(names)}
@@ -173,28 +180,72 @@ class _Layout:
 
     def pack(self, corrections: Corrections) -> Array:
         none = np.zeros(len(KINDS))
-        known = (corrections.by_stack, corrections.by_device, corrections.by_pair)
+        known = (*corrections.by_level, *({} for _ in self.names))[: len(self.names)]
         rows = [table.get(name, none) for table, names in zip(known, self.names, strict=True) for name in names]
         return np.concatenate([corrections.everywhere, *rows])
 
-    def unpack(self, theta: Array) -> Corrections:
+    def unpack(self, theta: Array, n_levels: int) -> Corrections:
         rows = iter(theta.reshape(-1, len(KINDS)))
         everywhere = next(rows)
-        stack, device, pair = ({name: next(rows) for name in names} for names in self.names)
-        return Corrections(everywhere=everywhere, by_stack=stack, by_device=device, by_pair=pair)
+        levels = tuple({name: next(rows) for name in names} for names in self.names[:n_levels])
+        return Corrections(everywhere=everywhere, by_level=levels)
 
 
 def _newton(layout: _Layout, places: Array, each: Array, residuals: Array, state: tuple[Array, Array]) -> Array:
-    """One damped Gauss-Newton step of the whole vector."""
+    """One damped Gauss-Newton step of the whole vector.
+
+    Solves (J^T W J + 1 / spread^2) step = J^T W residuals - theta / spread^2 by conjugate gradients: a row of J has a
+    slope for each kind at each level and nothing else.
+    """
     weights, theta = state
-    spread = layout.spread
-    free = np.flatnonzero(spread > 0)
-    design = np.zeros((len(residuals), len(theta)))
-    np.add.at(design, (np.arange(len(residuals))[:, None, None], places), each[:, None, :])
-    design = design[:, free]
-    weighted = design * weights[:, None]
-    normal = weighted.T @ design + np.diag(1.0 / spread[free] ** 2)
-    gradient = weighted.T @ residuals - theta[free] / spread[free] ** 2
-    step = np.zeros_like(theta)
-    step[free] = np.clip(np.linalg.solve(normal, gradient), -0.3, 0.3)
-    return step
+    precision = np.zeros_like(theta)
+    free = layout.spread > 0
+    precision[free] = 1.0 / layout.spread[free] ** 2
+    flat, size = places.ravel(), len(theta)
+
+    def spread_out(values: Array) -> Array:
+        """J^T values."""
+        shares = np.broadcast_to((values[:, None] * each)[:, None, :], places.shape)
+        answer: Array = np.bincount(flat, shares.ravel(), size)
+        answer[~free] = 0.0
+        return answer
+
+    def normal(x: Array) -> Array:
+        along = np.sum(x[places] * each[:, None, :], axis=(1, 2))
+        pushed: Array = spread_out(weights * along) + precision * x
+        return pushed
+
+    squares = np.broadcast_to((weights[:, None] * each**2)[:, None, :], places.shape).ravel()
+    diagonal = np.bincount(flat, squares, size) + np.where(free, precision, 1.0)
+    step = conjugate_gradients(normal, spread_out(weights * residuals) - precision * theta, diagonal)
+    damped: Array = np.clip(step, -0.3, 0.3)
+    return damped
+
+
+def conjugate_gradients(normal: Callable[[Array], Array], target: Array, diagonal: Array) -> Array:
+    """x with normal(x) = target, for a symmetric positive ``normal`` with this diagonal.
+
+    Source: Hestenes and Stiefel, J. Res. NBS 49(6), 1952, preconditioned by the diagonal.
+
+    >>> a = np.array([[4.0, 1.0], [1.0, 3.0]])
+    >>> conjugate_gradients(lambda x: a @ x, np.array([1.0, 2.0]), np.diag(a)).round(4)
+    array([0.0909, 0.6364])
+    """
+    x = np.zeros_like(target)
+    left = target.copy()
+    scaled = left / diagonal
+    way, size = scaled.copy(), float(left @ scaled)
+    goal = 1e-5 * size
+    for _ in range(MOST_ROUNDS):
+        if size <= goal:
+            break
+        pushed = normal(way)
+        reach = size / float(way @ pushed)
+        x, left = x + reach * way, left - reach * pushed
+        scaled = left / diagonal
+        size, before = float(left @ scaled), size
+        way = scaled + size / before * way
+    return x
+
+
+MOST_ROUNDS = 400

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from trainwright.cost.calibration import KINDS, Corrections
+from trainwright.cost.calibration import KINDS, LEVELS, Corrections
 from trainwright.cost.compose import AS_IS, Scales
 from trainwright.cost.kind import kind_of
 from trainwright.cost.stack import Stack
@@ -27,10 +27,8 @@ def shipped() -> Corrections:
     """Every correction of the file."""
     text = resources.files("trainwright.cost").joinpath("data/corrections.toml").read_text(encoding="utf-8")
     tables = tomllib.loads(text)
-    stack, device, pair = (
-        {name: _logs(row) for name, row in tables.get(key, {}).items()} for key in ("stack", "device", "pair")
-    )
-    return Corrections(everywhere=_logs(tables["everywhere"]), by_stack=stack, by_device=device, by_pair=pair)
+    levels = ({name: _logs(row) for name, row in tables.get(level, {}).items()} for level in LEVELS)
+    return Corrections(everywhere=_logs(tables["everywhere"]), by_level=tuple(levels))
 
 
 def _logs(row: Mapping[str, Any]) -> np.ndarray[Any, Any]:
@@ -38,15 +36,16 @@ def _logs(row: Mapping[str, Any]) -> np.ndarray[Any, Any]:
 
 
 @cache
-def _scales(names: tuple[str, str, str]) -> Scales:
-    return Scales(**dict(zip(KINDS, (float(v) for v in np.exp(shipped().of(*names))), strict=True)))
+def _scales(names: tuple[str, ...]) -> Scales:
+    return Scales(**dict(zip(KINDS, (float(v) for v in np.exp(shipped().of(names))), strict=True)))
 
 
-def scales_of(stack: str, device: Device, kind: str = "dense") -> Scales:
+def scales_of(stack: Stack, device: Device, kind: str = "dense") -> Scales:
     """By what the ingredients of a step are multiplied, for a stack on a device and a kind of training.
 
+    >>> from trainwright.cost.stack import stack
     >>> from trainwright.hardware.catalogue import device
-    >>> scales_of("nemo", device("H100-SXM")).overlap > 0
+    >>> scales_of(stack("nemo"), device("H100-SXM")).overlap > 0
     True
     """
     if device.kind == "cpu":
@@ -54,11 +53,19 @@ def scales_of(stack: str, device: Device, kind: str = "dense") -> Scales:
     return _scales(correction_names(stack, device, kind))
 
 
-def correction_names(stack: str, device: Device, kind: str) -> tuple[str, str, str]:
-    """What the corrections of a step are filed under: stack (and kind), device, stack on architecture."""
-    return (stack if kind == "dense" else f"{stack}+{kind}", device.name, f"{stack}@{device.architecture}")
+def correction_names(stack: Stack, device: Device, kind: str) -> tuple[str, ...]:
+    """What the corrections of a step are filed under, for each of ``LEVELS``."""
+    own = stack.name if kind == "dense" else f"{stack.name}+{kind}"
+    return (own, device.architecture, device.name, f"{stack.name}@{device.architecture}")
+
+
+def is_known(stack: Stack, device: Device, kind: str) -> bool:
+    """Whether anybody's measurements tell of this stack in this kind of training, and of this device."""
+    names = dict(zip(LEVELS, correction_names(stack, device, kind), strict=True))
+    tables = dict(zip(LEVELS, shipped().by_level, strict=True))
+    return all(names[level] in tables[level] for level in ("stack", "device"))
 
 
 def scales_for(model: ModelSpec, workload: Workload, device: Device, stack: Stack) -> Scales:
     """By what the ingredients of a step of this model are multiplied."""
-    return scales_of(stack.name, device, kind_of(model, workload))
+    return scales_of(stack, device, kind_of(model, workload))

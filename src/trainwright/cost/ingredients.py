@@ -157,15 +157,16 @@ def _compute(setting: Setting) -> dict[str, Array]:
     """Kernel seconds of a micro-batch, and the host's to issue them, per stage."""
     held, stack = setting.stages, setting.stack
     kernels = held.total("forward_kernels") * (1.0 + recompute_share(setting)) + held.total("backward_kernels")
+    has_head = np.ones_like(held.has_after) / setting.table.pp if stack.shared_head else held.has_after
     seconds = {
         "forward": held.inner("forward_s"),
         "backward": held.inner("backward_s"),
         "forward_stream": held.inner("forward_stream_s"),
         "backward_stream": held.inner("backward_stream_s"),
-        "head": (held.after.forward_s + held.after.backward_s) * held.has_after,
-        "head_stream": (held.after.forward_stream_s + held.after.backward_stream_s) * held.has_after,
-        "attention_forward": held.total("attention_forward_s"),
-        "attention_backward": held.total("attention_backward_s"),
+        "head": (held.after.forward_s + held.after.backward_s) * has_head,
+        "head_stream": (held.after.forward_stream_s + held.after.backward_stream_s) * has_head,
+        "attention_forward": held.total("attention_forward_s") * stack.attention_scale,
+        "attention_backward": held.total("attention_backward_s") * stack.attention_scale,
         **_redone(setting),
     }
     return {
@@ -221,12 +222,13 @@ def _redone(setting: Setting) -> dict[str, Array]:
     count = setting.stages.n_body / setting.table.recompute_every
     if strategy.recompute == "selective" and stack.selective_share is None:
         streams = body.forward_stream_s * count if stack.selective_streams else 0.0 * count
-        return {"redo": 0.0 * count, "redo_attention": body.core_s * count, "redo_stream": streams}
+        core = body.core_s * count * stack.attention_scale
+        return {"redo": 0.0 * count, "redo_attention": core, "redo_stream": streams}
     share = {"none": 0.0, "selective": stack.selective_share or 0.0, "full": 1.0}[strategy.recompute]
     attention = 0.0 if strategy.recompute == "selective" and stack.attention == "flash" else share
     return {
         "redo": body.forward_s * count * share,
-        "redo_attention": body.attention_forward_s * count * attention,
+        "redo_attention": body.attention_forward_s * count * attention * stack.attention_scale,
         "redo_stream": body.forward_stream_s * count * share,
     }
 

@@ -19,7 +19,9 @@ from trainwright.errors import InvalidInputError, unknown_name
 class Stack:
     """One software stack. Shares are of what could be hidden or skipped, seconds are of one host thread.
 
-    ``attention``: the kernel; ``causal_skip``: whether it skips the masked half. ``fused``: norms, rotary and
+    ``attention``: the kernel; ``causal_skip``: whether it skips the masked half;
+    ``attention_scale`` multiplies its time (kernels older than those the device's curve was measured with).
+    ``shared_head``: pipeline stages divide the head and the loss among them. ``fused``: norms, rotary and
     activations are one kernel each (else as eager PyTorch writes them out); ``autocast``: parameters and the residual
     stream stay in fp32, and every product casts what it reads, both ways (``casts`` in memory.toml);
     ``pointwise_traffic`` multiplies the bytes
@@ -50,6 +52,8 @@ class Stack:
     summary: str
     attention: Literal["flash", "plain"] = "flash"
     causal_skip: bool = True
+    attention_scale: float = 1.0
+    shared_head: bool = False
     autocast: bool = False
     fused: bool = True
     pointwise_traffic: float = 1.0

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from trainwright.cost.compose import Composed, compose
-from trainwright.cost.corrections import correction_names, scales_for, shipped
+from trainwright.cost.corrections import is_known, scales_for
 from trainwright.cost.energy import step_joules
 from trainwright.cost.estimate import Estimate, Interval
 from trainwright.cost.ingredients import ingredients
@@ -82,9 +82,7 @@ def regime_of(model: ModelSpec, workload: Workload, cluster_devices: int, stack:
     if device.kind == "cpu":
         return PROBED
     kind = kind_of(model, workload)
-    stack_key, device_key, _ = correction_names(stack.name, device, kind)
-    known = stack_key in shipped().by_stack and device_key in shipped().by_device
-    return regime(kind, cluster_devices, known=known)
+    return regime(kind, cluster_devices, known=is_known(stack, device, kind))
 
 
 def composed_step(asked: Setting) -> Composed:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright.cost.calibration import KINDS, OWN_SPREADS, Corrections, Measured, Prior, fit, predict
+from trainwright.cost.calibration import KINDS, LEVELS, OWN_SPREADS, Corrections, Measured, Prior, fit, predict
 from trainwright.cost.corrections import correction_names, shipped
 from trainwright.cost.ingredients import ingredients, join
 from trainwright.cost.interval import regime, residual_bounds
@@ -35,6 +35,9 @@ ROWS_OF_A_SOURCE = 20.0
 
 OTHER_WEIGHT = 0.4
 """Weight of what is not a dense decoder."""
+
+DOUBTFUL_WEIGHT = 0.2
+"""Weight of rows whose figures do not add up."""
 
 GOLDEN = Path(__file__).parent / "data" / "golden.csv"
 """Points of papers' tables that ship with Trainwright, each cited."""
@@ -80,23 +83,24 @@ def read_cases(paths: Iterable[Path]) -> tuple[list[Case], Counter[str]]:
 def measure(cases: Sequence[Case]) -> Measured:
     """The cases that were timed, priced."""
     n_rows = Counter(case.source for case in cases)
-    names = [correction_names(case.stack.name, case.device, case.kind) for case in cases]
+    names = [correction_names(case.stack, case.device, case.kind) for case in cases]
     parts = [
-        ingredients(setting(case.model, case.workload, case.strategy, case.cluster.groups[0], case.stack))
+        ingredients(setting(case.model, case.timed, case.strategy, case.cluster.groups[0], case.stack))
         for case in cases
     ]
-    weights = [
-        min(1.0, ROWS_OF_A_SOURCE / n_rows[case.source]) * (1.0 if case.kind == "dense" else OTHER_WEIGHT)
-        for case in cases
-    ]
+    weights = [_weight(case, n_rows[case.source]) for case in cases]
     return Measured(
         parts=join(parts),
         seconds=np.array([case.step_s for case in cases]),
-        stacks=tuple(name[0] for name in names),
-        devices=tuple(name[1] for name in names),
-        pairs=tuple(name[2] for name in names),
+        names=tuple(zip(*names, strict=True)),
         weights=np.array(weights),
+        owners=tuple(case.source for case in cases),
     )
+
+
+def _weight(case: Case, n_rows: int) -> float:
+    kind = 1.0 if case.kind == "dense" else OTHER_WEIGHT
+    return min(1.0, ROWS_OF_A_SOURCE / n_rows) * kind * (1.0 if case.adds_up else DOUBTFUL_WEIGHT)
 
 
 def blind_scales(measured: Measured, sources: Array, everything: Corrections | None = None) -> Array:
@@ -125,7 +129,8 @@ def calibrated_scales(measured: Measured, cases: Sequence[Case], blind: Array) -
     answer = blind.copy()
     fold_of = _folds(groups)
     sizes = tuple("many" if case.cluster.n_devices > 8 else "one node" for case in cases)
-    mine = replace(measured, pairs=sizes, weights=np.ones(len(cases)))
+    own_names = tuple(measured.names[LEVELS.index(level)] for level in ("stack", "device"))
+    mine = replace(measured, names=(*own_names, sizes), weights=np.ones(len(cases)), owners=())
     for source in sorted(set(sources.tolist())):
         rows = np.flatnonzero(sources == source)
         for fold in range(FOLDS):

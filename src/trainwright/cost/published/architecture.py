@@ -23,6 +23,17 @@ MASKED_SHARE = 0.15
 """Positions that BERT predicts (Devlin et al., arXiv:1810.04805, section 3.1); the software gathers them first."""
 
 
+TARGET_SHARE = 114.0 / 512.0
+"""Tokens T5's decoder sees for each of the encoder's (Raffel et al., arXiv:1910.10683, section 3.1.4)."""
+
+TARGET_WORK = 4.0 / 3.0 * TARGET_SHARE
+"""Work of a decoder layer, which attends twice, against an encoder layer on its own tokens."""
+
+ADAPTIVE_CLASSES = 28000
+"""Classes a token of WikiText-103 meets in Transformer-XL's adaptive softmax: the 20,000 commonest, and of the tails
+(20,000, 160,000 and 68,000) a tenth of the tokens' (Grave et al., arXiv:1609.04309; Dai et al., arXiv:1901.02860)."""
+
+
 def model_of(row: Row) -> ModelSpec | None:
     """The model; None where the row gives neither a shape nor a name that is known."""
     name = row["model_name"]
@@ -31,12 +42,18 @@ def model_of(row: Row) -> ModelSpec | None:
     named = named_shape(name)
     if isinstance(named, str):
         return unet(named)
+    if named is not None and "nemotron-h" in named.name.casefold():
+        return _spec(named)
     if named is not None and (not _has_shape(row) or row["arch"] in ("moe", "moe-mla") or named.experts):
         return _spec(replace(named, layers=row.count("layers", named.layers)))
     shape = shape_of(row) if _has_shape(row) else None
     if shape is None:
         return None
-    return _masked(_spec(shape)) if row["arch"] == "bert" else _spec(shape)
+    if row["arch"].startswith("t5"):
+        whole = replace(shape, layers=round(shape.layers * (1.0 + TARGET_WORK)), causal=False)
+        return _masked(_spec(whole), TARGET_SHARE)
+    model = _masked(_spec(shape), MASKED_SHARE) if row["arch"] == "bert" else _spec(shape)
+    return _adaptive(model) if row.says("adaptive softmax") else model
 
 
 @cache
@@ -106,15 +123,28 @@ def vocabulary(row: Row) -> int:
     return stated or VOCABULARIES[key]
 
 
-def _masked(model: ModelSpec) -> ModelSpec:
-    """The head and the loss on the masked positions only."""
+def _masked(model: ModelSpec, share: float) -> ModelSpec:
+    """The head and the loss on a share of the positions only."""
 
     def fewer(op: Op) -> Op:
-        return replace(op, rows=Size(token=MASKED_SHARE)) if isinstance(op, Matmul | CrossEntropy) else op
+        return replace(op, rows=Size(token=share)) if isinstance(op, Matmul | CrossEntropy) else op
 
     *inner, head = model.blocks
     masked: Block = replace(head, ops=tuple(fewer(op) for op in head.ops))
     return replace(model, blocks=(*inner, masked))
+
+
+def _adaptive(model: ModelSpec) -> ModelSpec:
+    """The head and the loss on the classes that an adaptive softmax computes; the parameters stay."""
+
+    def fewer(op: Op) -> Op:
+        if isinstance(op, Matmul):
+            return replace(op, n=ADAPTIVE_CLASSES)
+        return replace(op, n_classes=ADAPTIVE_CLASSES) if isinstance(op, CrossEntropy) else op
+
+    *inner, head = model.blocks
+    shorter: Block = replace(head, ops=tuple(fewer(op) for op in head.ops))
+    return replace(model, blocks=(*inner, shorter))
 
 
 def _usual_heads(hidden: int) -> int:

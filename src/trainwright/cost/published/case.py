@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from trainwright.cost.kind import Kind, kind_of
 from trainwright.cost.published.architecture import model_of
-from trainwright.cost.published.footprint import Footprint, fits, footprint
+from trainwright.cost.published.footprint import Footprint, fits, footprint, is_quantized
+from trainwright.cost.published.gaps import row_batch, usual_batch
 from trainwright.cost.published.machine import cluster_of, device_of
 from trainwright.cost.published.row import Row
-from trainwright.cost.published.software import is_lora, recompute, stack_name
+from trainwright.cost.published.software import is_lora, recompute, stack_of
 from trainwright.cost.published.split import strategy_of
-from trainwright.cost.stack import Stack, stack
+from trainwright.cost.stack import Stack
 from trainwright.hardware.cluster import Cluster
 from trainwright.hardware.device import Device
-from trainwright.jobs.job import Workload
+from trainwright.jobs.job import Objective, Workload
 from trainwright.jobs.strategy import Strategy
+from trainwright.models.figures import figures
 from trainwright.models.spec import ModelSpec
 
 Refusal = Literal["nothing measured", "no model", "no device", "unknown device", "an estimate, not a measurement"]
@@ -24,6 +26,12 @@ Refusal = Literal["nothing measured", "no model", "no device", "unknown device",
 
 UNPADDED_SHARE = 0.5
 """MLPerf's BERT samples fill about half of 512 positions, and submitters compute no padding (SOURCES: MLPerf logs)."""
+
+ALPACA_TOKENS = 128
+"""Tokens of a sample of Alpaca's instructions with their template, on the average (LLaMA's tokenizer)."""
+
+WHOLE_RUN = 512
+"""Devices of a pretraining run of which only the device hours are told."""
 
 USUAL_SEQ = {"bert": 512, "vit": 196, "t5": 512}
 
@@ -33,6 +41,8 @@ class Case:
     """One measurement. ``step_s`` and ``peak_bytes`` are None where not given.
 
     ``footprint``: how to ask for its memory, by the row's own words.
+    ``timed`` is what a timed step computes: less than ``workload``, where samples are shorter than the longest.
+    ``adds_up``: the table's collectors found no figure of it at odds with the others.
     ``group`` is the same for rows that differ in strategy only: the same source, model, devices, batch and precision.
     """
 
@@ -41,6 +51,7 @@ class Case:
     kind: Kind
     model: ModelSpec
     workload: Workload
+    timed: Workload
     strategy: Strategy
     cluster: Cluster
     stack: Stack
@@ -48,6 +59,7 @@ class Case:
     peak_bytes: float | None
     group: str
     footprint: Footprint
+    adds_up: bool = True
 
     @property
     def device(self) -> Device:
@@ -69,27 +81,33 @@ def case_of(row: Row) -> Case | Refusal:
     model = model_of(row)
     if model is None:
         return "no model"
-    n_devices = row.count("gpus", 0) or row.count("gpus_per_node", 8)
+    n_devices = row.count("gpus", 0) or (WHOLE_RUN if row.says("gpu-hours") else row.count("gpus_per_node", 8))
     cluster = cluster_of(row, device, n_devices)
     seq = sequence(row, model)
     strategy = strategy_of(row, model, cluster, seq)
-    batch = global_batch(row, strategy)
-    measured = step_s(row, model, batch * seq, n_devices, device)
+    batch = global_batch(row, strategy, seq, n_devices)
+    real = mean_tokens(row, seq)
+    measured = step_s(row, model, batch * real, n_devices, device)
     peak = row.number("peak_mem_gib")
     if measured is None and peak is None and fits(row) is not False:
         return "nothing measured"
-    workload = Workload(global_batch=batch, seq=seq, objective="lora" if is_lora(row) else "pretrain")
+    objective: Objective = "lora" if is_lora(row) else "pretrain"
+    workload = Workload(
+        global_batch=batch, seq=seq, objective=objective, quantized_base=is_lora(row) and is_quantized(row)
+    )
     return Case(
         id=row["id"],
         source=row["source"],
         kind=kind_of(model, workload),
         model=model,
         workload=workload,
+        timed=replace(workload, seq=real),
         strategy=strategy,
         cluster=cluster,
-        stack=stack(stack_name(row)),
+        stack=stack_of(row),
         step_s=measured,
         peak_bytes=None if peak is None else peak * 2.0**30,
+        adds_up="DOES NOT ADD UP" not in row["other_notes"],
         group="|".join(
             (row["source"], row["model_name"], row["gpu"], row["gpus"], str(batch), str(seq), row["precision"])
         ),
@@ -101,19 +119,26 @@ def sequence(row: Row, model: ModelSpec) -> int:
     """Tokens of a sample that are computed; 1 for images."""
     if model.unit != "tokens":
         return 1
+    if row.says("glue, 128"):
+        return 128
     stated = row.count("seq_len", USUAL_SEQ.get(row["arch"].split(" ")[0], 2048))
     if row["arch"] == "bert" and row["source"].startswith("MLPerf"):
         return round(stated * UNPADDED_SHARE)
     return stated
 
 
-def global_batch(row: Row, strategy: Strategy) -> int:
-    """Samples a step: as stated, else what the replicas hold, with four micro-batches for every pipeline stage."""
-    usual = 1 if int(strategy.pp) == 1 else 4 * int(strategy.pp)
-    replicas = int(strategy.dp) * int(strategy.micro_batch)
+def mean_tokens(row: Row, seq: int) -> int:
+    """Tokens of a sample as a step sees it on the average: instructions that are not packed fall short of the most."""
+    if row.says("longest alpaca sample", "unpacked alpaca", "unpacked data: real tokens"):
+        return min(ALPACA_TOKENS, seq)
+    return seq
+
+
+def global_batch(row: Row, strategy: Strategy, seq: int, n_devices: int) -> int:
+    """Samples a step: as stated, as time and rate together tell, else what is usual."""
     if row.says("'iteration' = one microbatch"):
-        return replicas
-    return row.count("global_batch", 0) or replicas * row.count("grad_accum", usual)
+        return int(strategy.dp) * int(strategy.micro_batch)
+    return row.count("global_batch", 0) or row_batch(row) or usual_batch(row, strategy, seq, n_devices)
 
 
 def step_s(row: Row, model: ModelSpec, tokens: float, n_devices: int, device: Device) -> float | None:
@@ -133,5 +158,11 @@ def step_s(row: Row, model: ModelSpec, tokens: float, n_devices: int, device: De
         flop_per_s, again = share / 100.0 * peak, 4.0 / 3.0 if recompute(row) == "full" else 1.0
     if not flop_per_s:
         return None
-    attention = 12.0 * row.count("layers", 0) * row.count("hidden", 0) * row.count("seq_len", 0)
-    return tokens * (6.0 * model.n_parameters + attention) * again / (flop_per_s * n_devices)
+    pairs = 6.0 if row.says(*HALVED) else 12.0
+    attention = pairs * row.count("layers", 0) * row.count("hidden", 0) * row.count("seq_len", 0)
+    parameters = figures(model, 1).active_parameters
+    return tokens * (6.0 * parameters + attention) * again / (flop_per_s * n_devices)
+
+
+HALVED = ("megatron-bridge", "moe-modelzoo", "together", "primus", "ironwood")
+"""Sources that count causal attention once, not as if nothing were masked (SOURCES.md)."""

@@ -18,7 +18,7 @@ _PER_NODE_GBIT = (
     (r"omni-path.*100", 100.0),
     (r"4x ndr200", 800.0),
     (r"2x dual-port hdr100", 400.0),
-    (r"1x ib edr|connectx-5 ib edr|100gbe infiniband|single 100", 100.0),
+    (r"1x ib edr|connectx-5 ib edr|single 100", 100.0),
     (r"4x slingshot", 800.0),
     (r"roce 1600|1600 gbps", 1600.0),
     (r"8x hdr|8x200g|8x hdr200|8x 200|hdr200 ib per vm", 1600.0),

@@ -50,7 +50,8 @@ NAMED: tuple[tuple[str, str | Mapping[str, Any]], ...] = (
         r"nemotron-v3-ultra",
         _experts(_llama(54, 8192, 64, 2, 16384, 131072), 256, 8, 2560, shared_ffn=5120, head_dim=128),
     ),
-    (r"nemotron-h-56b", {**_llama(118, 8192, 64, 8, 21504, 131072), "gated": False}),
+    # arXiv:2504.03624: 54 pairs of a state-space layer (438 M) and an MLP of 32768, and 10 layers of attention.
+    (r"nemotron-h-56b", {**_llama(54, 8192, 64, 64, 32768, 131072), "gated": False, "head_dim": 224}),
     (r"nemotron-8b", {**_gpt(32, 4096, 32, 256000), "positions": "rotary"}),
     (r"gpt3-23b", _gpt(48, 6144, 48)),
     (r"stablelm", {**_gpt(16, 4096, 32, 50688), "positions": "rotary"}),
@@ -95,6 +96,7 @@ NAMED: tuple[tuple[str, str | Mapping[str, Any]], ...] = (
     (r"open-lm-410m", _llama(24, 1024, 16, 16, 2816, 50432)),
     (r"open-lm-830m", _llama(24, 1536, 16, 16, 4096, 50432)),
     (r"gdn-300m|kda-300m", _llama(24, 1024, 16, 16, 2816, 32000)),
+    (r"vit-22b-gpt-175b", _gpt(108, 12288, 96)),  # the vision encoder as 12 more blocks of the decoder
     (r"vit-22b", {**_gpt(48, 6144, 48, 1000), "ffn": 24576, "causal": False}),
     (r"stable-diffusion", "stable-diffusion"),
     (r"flux", {**_gpt(57, 3072, 24, 64), "causal": False, "ffn": 14336}),

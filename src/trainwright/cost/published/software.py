@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from trainwright.cost.published.row import Row
-from trainwright.jobs.strategy import Precision, Recompute
+from trainwright.cost.stack import Stack, stack
+from trainwright.jobs.strategy import Offload, Precision, Recompute
 
 STACKS: tuple[tuple[str, str], ...] = (
     (r"mlperf.*(habana|gaudi)|habana|gaudi", "gaudi"),
     (r"korthikanti", "megatron-2022"),
-    (r"vtrain|bigscience|glm-130b|bloom|megatron-deepspeed|frontier", "megatron-deepspeed"),
+    (r"deepspeed\+megatron", "megatron-deepspeed"),
+    (r"deepspeed zero-3|bmtrain", "deepspeed"),
+    (r"vtrain|bigscience|gpt-neox|pythia|glm-130b|bloom|megatron-deepspeed|frontier", "megatron-deepspeed"),
     (r"sc21|sep 2020|jan 2021|apr 2021|mt-nlg|dlperf gpt|dlperf deepspeed", "megatron-2021"),
     (r"libai", "libai"),
     (r"zero bubble|vocabulary parallelism", "zero-bubble"),
@@ -19,7 +23,8 @@ STACKS: tuple[tuple[str, str], ...] = (
     (r"automodel", "automodel"),
     (r"kempner", "kempnerforge"),
     (r"torchtitan|float8 \+ fsdp2|olmo-core|fsdp2", "torchtitan"),
-    (r"litgpt|tinyllama|lit-gpt", "litgpt"),
+    (r"tinyllama|lit-gpt fork", "llm-foundry"),  # FSDP with the fused kernels of flash-attention's repository
+    (r"litgpt|lit-gpt", "litgpt"),
     (r"maxtext|levanter|palm|haiku|\btpu\b", "maxtext"),
     (r"pax|t5x", "paxml"),
     (r"neuron", "neuron"),
@@ -27,10 +32,11 @@ STACKS: tuple[tuple[str, str], ...] = (
     (r"mlperf.*(megatron|nemo)|nemo|megatron-bridge|moe-modelzoo|together", "nemo"),
     (r"mlperf", "mlperf"),
     (r"transformer-xl|deeplearningexamples|ngc|lddl", "ngc"),
-    (r"dlperf|torchgpipe|paddle", "eager-2020"),
+    (r"dlperf|torchgpipe", "eager-2020"),
     (r"modded-nanogpt|llm\.c|flash-attention|compile", "compiled"),
     (r"megascale|megatron-core|mcore|primus|infinigence|megatron", "megatron-core"),
-    (r"xtuner|deepspeed|bmtrain|easycontext|nnscaler", "deepspeed"),
+    (r"optimus|axonn|nanotron|gigatron|\bmeta\b", "megatron-core"),  # tensor and pipeline parallel with fused kernels
+    (r"xtuner|paddle|deepspeed|bmtrain|easycontext|nnscaler", "deepspeed"),
     (r"torchtune|torchao|peft|hf |transformers|llama-factory|qlora", "hf-eager"),
     (r"fsdp", "fsdp"),
 )
@@ -76,27 +82,71 @@ def recompute(row: Row) -> Recompute:
 def zero_stage(row: Row) -> int:
     """0 to 3 from the many ways tables write it."""
     text = row["zero_stage_or_fsdp"].casefold()
-    if "shard_grad_op" in text or "zero2" in text or "stage2" in text:
+    if "shard_grad_op" in text or "zero2" in text or "stage2" in text or row.says("zero-2-like"):
         return 2
     if "fsdp" in text or "zero3" in text:
         return 3
     if "zero1" in text or "distributed" in text or "stage1" in text:
         return 1
-    return 0
+    return 1 if not text and stack_name(row) in SHARDING else 0
 
 
-def shard_ways(row: Row, dp: int, per_node: int) -> int | None:
+SHARDING = ("nemo", "megatron-core")
+"""Stacks whose recipes shard optimizer states over data parallel unless told not to."""
+
+
+def offload(row: Row) -> Offload:
+    """What is kept in the host's memory."""
+    sharding, notes = row["zero_stage_or_fsdp"].casefold(), row["other_notes"].casefold()
+    if "cpu offload" in sharding:
+        return "parameters"
+    stated = re.search(r"\+ offload|zero3 offload", sharding) or "cpu offload with fused" in notes
+    return "optimizer" if stated or re.search(r"optimizer offload: (?!none)", notes) else "none"
+
+
+def shard_ways(row: Row, dp: int, per_node: int, tp: int) -> int | None:
     """How many replicas share one copy of the states, where that is less than all of them."""
     text = row["zero_stage_or_fsdp"].casefold()
     if match := re.search(r"(?:shard[ =]*|^fsdp )(\d+)", text):
         return min(int(match[1]), dp)
     if "hybrid" in text:
         return min(per_node, dp)
+    if "over ici" in text and (slices := re.search(r"(\d+) slice", row["interconnect"])):
+        return max(row.count("gpus", dp * tp) // (int(slices[1]) * tp), 1)
     return None
 
 
 def is_lora(row: Row) -> bool:
-    """Whether only small added matrices were trained."""
-    return bool(
-        re.search(r"\bq?lora\b", " ".join((row["model_name"], row["framework"], row["other_notes"])).casefold())
-    )
+    """Whether only small added matrices were trained: LoRA, or LLaMA-Adapter's prefixes."""
+    text = " ".join((row["model_name"], row["framework"], row["other_notes"])).casefold()
+    return bool(re.search(r"\bq?lora\b|finetuning with adapter", text))
+
+
+def stack_of(row: Row) -> Stack:
+    """The stack, with what the row says of its attention, compilation and reduction in place of the usual."""
+    known = stack(stack_name(row))
+    flash, compiled = row.flag("flash_attention"), row.flag("compile")
+    if flash is not None and flash != (known.attention == "flash") and known.name != FUSING:
+        known = replace(known, attention="flash" if flash else "plain", causal_skip=flash)
+    if compiled and not known.fused:
+        known = replace(
+            known, fused=True, pointwise_traffic=COMPILED.pointwise_traffic, kernel_share=COMPILED.kernel_share
+        )
+    if row.says("dp comm overlap on"):
+        known = replace(known, overlap_tp=NEMO.overlap_tp, overlap_pp=NEMO.overlap_pp)
+    if row.says("qkv_proj_offloaded"):
+        known = replace(known, selective_share=MOST_OF_A_BLOCK)
+    if row.says("method vocab", "method interlaced"):
+        known = replace(known, shared_head=True)
+    if "fsdp full_shard default" in row["zero_stage_or_fsdp"].casefold():
+        known = replace(known, reduce_bytes=4.0)
+    return known
+
+
+MOST_OF_A_BLOCK = 0.75
+"""Share of forward repeated where the projections of queries, keys and values alone are kept: 3 of 12 hidden^2."""
+
+FUSING = "maxtext"
+"""XLA on TPU puts the softmax into the products around it, flash attention or not."""
+
+COMPILED, NEMO = stack("compiled"), stack("nemo")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
-from trainwright.cost.memory import peak_bytes
-from trainwright.cost.memory_rules import memory_rules
+from trainwright.cost.published.gaps import NAMED_MICRO_BATCHES, filled, row_batch, unstated_micro_batch
 from trainwright.cost.published.row import Row
-from trainwright.cost.published.software import is_lora, precision, recompute, shard_ways, stack_name, zero_stage
+from trainwright.cost.published.software import (
+    is_lora,
+    offload,
+    precision,
+    recompute,
+    shard_ways,
+    stack_name,
+    zero_stage,
+)
 from trainwright.cost.stack import stack
 from trainwright.hardware.cluster import Cluster
 from trainwright.hardware.device import Device
-from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Precision, Strategy
 from trainwright.models.spec import ModelSpec
 
@@ -29,15 +33,19 @@ FALLBACK: dict[str, tuple[Precision, ...]] = {
 
 STATE_BYTES = 18.0
 FULL_SHARE = 0.7
+HYBRID_SHARE = 0.4
+MOST_AT_A_TIME = 16
+LONG = 32768
+"""Tokens from which a sample is cut over devices, not a model."""
 
 
 def strategy_of(row: Row, model: ModelSpec, cluster: Cluster, seq: int) -> Strategy:
     """The split of a row."""
     device, n_devices = cluster.groups[0].device, cluster.groups[0].n_devices
-    tp, pp, cp = degrees(row, model, device, n_devices)
+    tp, pp, cp = spread(row, degrees(row, model, device, n_devices), n_devices)
     dp = max(n_devices // (tp * pp * cp), 1)
     known = stack(stack_name(row))
-    stated_sp, vpp, stage = row.flag("sp"), row.count("vpp", 1), zero_stage(row)
+    stated_sp, vpp, stage = row.flag("sp"), row.count("vpp", chunks(row, pp)), zero_stage(row)
     strategy = Strategy(
         dp=dp,
         tp=tp,
@@ -46,14 +54,33 @@ def strategy_of(row: Row, model: ModelSpec, cluster: Cluster, seq: int) -> Strat
         ep=min(max(row.count("ep", 1), 1), dp * cp),
         micro_batch=micro_batch(row, dp, pp),
         zero_stage=stage,
-        shard=shard_ways(row, dp, row.count("gpus_per_node", 8)) if stage == 3 else None,
+        shard=shard_ways(row, dp, row.count("gpus_per_node", 8), tp) if stage == 3 else None,
         sequence_parallel=tp > 1 and (known.sequence_parallel if stated_sp is None else stated_sp),
         schedule="interleaved" if vpp > 1 and pp > 1 else "1f1b",
         virtual_stages=max(vpp, 1) if pp > 1 else 1,
         recompute=recompute(row),
         precision=supported(precision(row), device),
+        offload=offload(row),
     )
-    return strategy if row["recompute"] else fitted(strategy, row, model, device, seq)
+    strategy = shared(strategy, row, model, device)
+    return filled(strategy, row, model, device, seq)
+
+
+def shared(strategy: Strategy, row: Row, model: ModelSpec, device: Device) -> Strategy:
+    """States sharded over as few replicas as hold them, where a row says "fsdp + dp" and not how many."""
+    if "fsdp+dp" not in row["zero_stage_or_fsdp"].casefold():
+        return strategy
+    ways = STATE_BYTES * model.n_parameters / (HYBRID_SHARE * device.memory_bytes)
+    return replace(strategy, shard=min(power_of_two(ways), int(strategy.dp)))
+
+
+def spread(row: Row, axes: tuple[int, int, int], n_devices: int) -> tuple[int, int, int]:
+    """(tp, pp, cp) where the stated ones would leave replicas without a sample: the sequence is cut further."""
+    tp, pp, cp = axes
+    batch = row.count("global_batch", 0)
+    replicas = row.count("dp", batch)
+    left = n_devices // (tp * pp * cp * replicas) if batch and replicas <= batch else 1
+    return (tp, pp, cp * left) if left > 1 and row.count("seq_len", 0) > LONG else axes
 
 
 def supported(wanted: Precision, device: Device) -> Precision:
@@ -68,38 +95,51 @@ def degrees(row: Row, model: ModelSpec, device: Device, n_devices: int) -> tuple
         return tp, pp, cp
     batch = row.count("global_batch", n_devices)
     ways = max(n_devices / batch, STATE_BYTES * model.n_parameters / (FULL_SHARE * device.memory_bytes), 1.0)
-    tp = _power_of_two(min(ways, 8, n_devices))
-    if row.count("seq_len", 0) > 32768:
-        cp = _power_of_two(min(ways / tp, n_devices / tp))
+    tp = power_of_two(min(ways, 8, n_devices))
+    if row.count("seq_len", 0) > LONG and not row.says("without context parallel"):
+        cp = power_of_two(min(ways / tp, n_devices / tp))
     else:
-        pp = _power_of_two(min(ways / tp, n_devices / tp, 16))
+        pp = least_divisor(n_devices // tp, min(ways / tp, 32))
     return tp, pp, cp
 
 
-def _power_of_two(least: float) -> int:
+def chunks(row: Row, pp: int) -> int:
+    """Chunks of a stage where the row names none: Llama 3 had one block in each (arXiv:2407.21783, section 3.3.2)."""
+    return round(row.count("layers", pp) / pp) if row.says("llama 3 herd") else 1
+
+
+def least_divisor(total: int, least: float) -> int:
+    """The smallest divisor of ``total`` that is no less.
+
+    >>> least_divisor(12, 5.0), least_divisor(16, 40.0)
+    (6, 16)
+    """
+    return next((n for n in range(1, total + 1) if total % n == 0 and n >= least), total)
+
+
+def power_of_two(least: float) -> int:
     """The smallest power of two that is no less.
 
-    >>> _power_of_two(5.0), _power_of_two(0.3)
+    >>> power_of_two(5.0), power_of_two(0.3)
     (8, 1)
     """
     return 1 << max(0, (int(-(-least // 1)) - 1).bit_length())
 
 
 def micro_batch(row: Row, dp: int, pp: int) -> int:
-    """Samples at a time on one replica: as stated, else what accumulation leaves; 1 in pipelines that do not say."""
-    batch, stated = row.count("global_batch", 0), row.count("micro_batch", 0)
+    """Samples at a time on one replica: as stated, else what accumulation leaves; 1 in pipelines that do not say.
+
+    Where nothing tells, the most there could be: ``filled`` lowers it to what fits.
+    """
+    batch, stated = row.count("global_batch", 0) or row_batch(row), row.count("micro_batch", 0)
+    if named := next((n for text, n in NAMED_MICRO_BATCHES.items() if row.says(text)), 0):
+        return named
+    if batch and pp == 1 and row.count("grad_accum", 0) == 1:
+        return max(batch // dp, 1)
     if pp > 1 and row.says("microbatch size not stated", "pipeline microbatches (size not stated"):
         stated = 1
+    if unstated_micro_batch(row, pp):
+        return 1 << (max(batch // dp, 1).bit_length() - 1) if batch else MOST_AT_A_TIME
     if not stated:
         stated = max(batch // (dp * row.count("grad_accum", 1)), 1) if pp == 1 and batch else 1
     return max(min(stated, batch // dp), 1) if batch else stated
-
-
-def fitted(strategy: Strategy, row: Row, model: ModelSpec, device: Device, seq: int) -> Strategy:
-    """Recomputation for a row that does not tell of any: none where that fits, else full."""
-    if model.unit != "tokens":
-        return strategy
-    batch = row.count("global_batch", 0) or int(strategy.dp) * int(strategy.micro_batch)
-    work = Workload(global_batch=batch, seq=seq, objective="lora" if is_lora(row) else "pretrain")
-    need = peak_bytes(model, work, strategy, memory_rules(stack_name(row)))
-    return strategy if float(np.max(need)) < device.memory_bytes else replace(strategy, recompute="full")
