@@ -108,11 +108,21 @@ def case_of(row: Row) -> Case | Refusal:
         step_s=measured,
         peak_bytes=None if peak is None else peak * 2.0**30,
         adds_up="DOES NOT ADD UP" not in row["other_notes"],
-        group="|".join(
-            (row["source"], row["model_name"], row["gpu"], row["gpus"], str(batch), str(seq), row["precision"])
-        ),
+        group="|".join((*(row[name] for name in ALIKE), str(batch), str(seq), row["precision"])),
         footprint=footprint(row, model, workload, strategy, float(device.memory_bytes)),
     )
+
+
+ALIKE = ("source", "model_name", "gpu", "gpus")
+"""What rows share, beside batch, sequence and precision, that differ in strategy only."""
+
+
+def workload_of(row: Row, batch: int, seq: int) -> Workload:
+    """The batch, and what of the model is trained."""
+    adapters = is_lora(row)
+    objective: Objective = "lora" if adapters else "pretrain"
+    small = adapters and is_quantized(row)
+    return Workload(global_batch=batch, seq=seq, objective=objective, quantized_base=small)
 
 
 def sequence(row: Row, model: ModelSpec) -> int:
