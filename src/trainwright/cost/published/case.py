@@ -75,10 +75,9 @@ def case_of(row: Row) -> Case | Refusal:
             return "an estimate, not a measurement"
     if row.says("LLaMA-Factory hardware requirement"):
         return "an estimate, not a measurement"
-    device = device_of(row)
+    device, model = device_of(row), model_of(row)
     if device is None:
         return "unknown device" if row["gpu"] else "no device"
-    model = model_of(row)
     if model is None:
         return "no model"
     n_devices = row.count("gpus", 0) or (WHOLE_RUN if row.says("gpu-hours") else row.count("gpus_per_node", 8))
@@ -86,8 +85,7 @@ def case_of(row: Row) -> Case | Refusal:
     seq = sequence(row, model)
     strategy = strategy_of(row, model, cluster, seq)
     batch = global_batch(row, strategy, seq, n_devices)
-    real = mean_tokens(row, seq)
-    measured = step_s(row, model, batch * real, n_devices, device)
+    measured = step_s(row, model, batch * mean_tokens(row, seq), n_devices, device)
     peak = row.number("peak_mem_gib")
     if measured is None and peak is None and fits(row) is not False:
         return "nothing measured"
@@ -101,7 +99,7 @@ def case_of(row: Row) -> Case | Refusal:
         kind=kind_of(model, workload),
         model=model,
         workload=workload,
-        timed=replace(workload, seq=real),
+        timed=replace(workload, seq=mean_tokens(row, seq)),
         strategy=strategy,
         cluster=cluster,
         stack=stack_of(row),
