@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from trainwright.jobs.strategy import Strategy
 from trainwright.runtime.launch import Orders
 from trainwright.runtime.mesh import Mesh, make_mesh
+from trainwright.runtime.model import build_model
 from trainwright.runtime.place import Place, join_local, use_threads
 from trainwright.runtime.verify import Outcome, agree, compare, roughen, take_steps
 
@@ -62,6 +63,92 @@ def vit() -> nn.Module:
     return _exact(AutoModelForImageClassification, config)
 
 
+class Denoiser(nn.Module):
+    """T5 that writes its input again, a token later."""
+
+    def __init__(self) -> None:
+        from transformers import AutoConfig, AutoModelForSeq2SeqLM
+
+        super().__init__()
+        sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "vocab_size": 101}
+        self.t5 = _exact(AutoModelForSeq2SeqLM, AutoConfig.for_model("t5", **sizes, dropout_rate=0.0))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        logits: Tensor = self.t5(input_ids=ids, decoder_input_ids=ids, use_cache=False).logits
+        return logits
+
+
+class Matching(nn.Module):
+    """CLIP as a classifier: images against one text for each class, so that no example depends on another."""
+
+    def __init__(self) -> None:
+        from transformers import AutoConfig, AutoModel
+
+        super().__init__()
+        sizes = {k: v for k, v in SMALL.items() if k != "vocab_size"}
+        text = {**SMALL, "max_position_embeddings": 16, "eos_token_id": 1, "bos_token_id": 0}
+        config = AutoConfig.for_model(
+            "clip", text_config=text, vision_config={**sizes, "image_size": 32, "patch_size": 8}, projection_dim=16
+        )
+        self.clip = _exact(AutoModel, config)
+        ids = torch.arange(10)[:, None] * 7 % 90 + torch.arange(2, 8)[None]
+        self.register_buffer("texts", torch.cat([ids, torch.ones(10, 1, dtype=torch.long)], dim=1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.clip(input_ids=self.texts, pixel_values=images).logits_per_image
+        return logits
+
+
+class Own(nn.Module):
+    """A model of nobody's family, with a tensor plan of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.embed = nn.Embedding(101, 32)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.LayerNorm(32), Widened()) for _ in range(3))
+        self.head = nn.Linear(32, 101)
+        self.tensor_plan = {
+            "embed": "embedding_rowwise",
+            "blocks.*.1.up": "colwise",
+            "blocks.*.1.down": "rowwise",
+            "head": "colwise_gather_output",
+        }
+
+    def forward(self, ids: Tensor) -> Tensor:
+        hidden: Tensor = self.embed(ids)
+        for block in self.blocks:
+            hidden = hidden + block(hidden)
+        logits: Tensor = self.head(hidden)
+        return logits
+
+
+class Widened(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(32, 64), nn.Linear(64, 32)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        out: Tensor = self.down(torch.tanh(self.up(hidden)))
+        return out
+
+
+def resnet() -> nn.Module:
+    from transformers import AutoConfig, AutoModelForImageClassification
+
+    config = AutoConfig.for_model(
+        "resnet", embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=10
+    )
+    torch.manual_seed(3)
+    return roughen(AutoModelForImageClassification.from_config(config, dtype=torch.float32)).train()
+
+
+WRAPPED: dict[str, Callable[[], nn.Module]] = {
+    "t5": lambda: Denoiser().train(),
+    "clip": lambda: Matching().train(),
+    "resnet": resnet,
+    "own": lambda: build_model({"function": f"{__name__}:Own"}, 3),
+}
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "llama": llama,
     "gpt2": gpt2,
@@ -88,7 +175,7 @@ def _exact(kind: Any, config: Any) -> nn.Module:
 def batch(kind: str, step: int) -> tuple[Tensor, Tensor]:
     """The whole batch of a step: inputs and targets."""
     generator = torch.Generator().manual_seed(100 + step)
-    if kind == "vit":
+    if kind in ("vit", "clip", "resnet"):
         images = torch.randn(BATCH, 3, 32, 32, generator=generator)
         return images, torch.randint(10, (BATCH,), generator=generator)
     ids = torch.randint(101, (BATCH, SEQ + 1), generator=generator)
@@ -112,7 +199,7 @@ def work(orders: Orders, telephone: Any) -> dict[str, dict[str, Any]]:
         telephone.tell("event", name)
         fields = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
         strategy = Strategy(**{"precision": "fp32", **fields})
-        build, data = MODELS[kind], partial(batch, kind)
+        build, data = {**MODELS, **WRAPPED}[kind], partial(batch, kind)
         # rounding in bf16 depends on which rows are multiplied together
         n_rows = BATCH if strategy.precision == "fp32" else int(strategy.micro_batch)
         undivided = Strategy(precision=strategy.precision, micro_batch=n_rows)

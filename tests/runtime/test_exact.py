@@ -34,6 +34,11 @@ TWO: dict[str, Any] = {
     "gpt2 pp2 interleaved": ("gpt2", {"pp": 2, "micro_batch": 2, "schedule": "interleaved", "virtual_stages": 2}),
     "llama pp2 zero bubble": ("llama", {"pp": 2, "micro_batch": 2, "schedule": "zero_bubble", "virtual_stages": 2}),
     "llama pp2 uneven full": ("llama", {"pp": 2, "micro_batch": 2, "stages": [1, 3], "recompute": "full"}),
+    **{
+        f"{kind} zero{stage} in one piece": (kind, {"dp": 2, "micro_batch": 4, "zero_stage": stage})
+        for kind, stage in product(("t5", "clip", "resnet"), (0, 1, 3))
+    },
+    "own tp2": ("own", {"tp": 2, "micro_batch": 4}),
     "llama pp2 bf16": ("llama", {"pp": 2, "micro_batch": 2, "precision": "bf16"}),
     "gpt2 zero3 bf16": ("gpt2", {"dp": 2, "micro_batch": 2, "zero_stage": 3, "precision": "bf16"}),
     "mixtral ep2 zero1": ("mixtral", {"dp": 2, "ep": 2, "micro_batch": 2, "zero_stage": 1}),

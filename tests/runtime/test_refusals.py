@@ -26,7 +26,6 @@ from trainwright.runtime.share import whole
 from trainwright.runtime.stage import cut_model, stage_ranges
 from trainwright.runtime.tensor import divide
 from trainwright.runtime.tensorplan import tensor_plan
-from trainwright.runtime.zero import shard_fully
 from trainwright.train.optimizer import make_optimizer, refuse_parts
 from trainwright.train.work import sync_of
 
@@ -74,7 +73,6 @@ REFUSALS = {
     "heads": (lambda: divide(llama(), None, 0, 4), "tp 4 does not divide the model's 2 key value heads"),
     "no plan": (lambda: tensor_plan(Plain()), "there is no tensor plan for Plain"),
     "blocks": (lambda: blocks_of(Plain()), "Plain has no repeated blocks"),
-    "scalars": (lambda: shard_fully(Plain(), two("shard"), 3), "Plain has parameters without dimensions"),
     "positions": (lambda: divide_attention(Plain(), None, 0, 2, "ring"), "does not know the positions of Plain"),
     "cp heads": (lambda: divide_attention(llama(), None, 0, 4, "all_to_all"), "does not divide the model's 2 key and"),
     "stretches": (lambda: stretch(torch.zeros(2, 9), 0, 2), "sequences of 9 do not divide over cp 2"),

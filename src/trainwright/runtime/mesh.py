@@ -26,7 +26,7 @@ STATES: tuple[MeshAxis, ...] = ("ep", "shard")
 """Axes that divide the states of what is no expert."""
 REPLICAS: tuple[MeshAxis, ...] = ("cp", "rep")
 """Axes over which divided states are held alike."""
-JOINT: tuple[tuple[MeshAxis, ...], ...] = (STATES, REPLICAS, (*STATES, *REPLICAS), ("shard", *REPLICAS))
+JOINT: tuple[tuple[MeshAxis, ...], ...] = (STATES, REPLICAS, (*STATES, *REPLICAS), (*STATES, "rep"))
 """Axes that some collective crosses together."""
 
 

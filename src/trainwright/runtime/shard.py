@@ -129,15 +129,18 @@ class Sharded:
         if self.tied is not None and self.pipeline is not None:
             _sum_local([named[self.tied]], self.pipeline.tied_group)
         experts = [p for name, p in named.items() if name in self.experts]
+        numbers = [p for p in named.values() if p.dim() == 0]  # which no ZeRO divides
         if self.strategy.zero_stage >= 2:
             if self.mesh.size("shard") == 1:
-                self._sum(experts, *REPLICAS)  # the others are fully_shard's
+                self._sum(experts, *REPLICAS)
+            self._sum(numbers, *STATES, *REPLICAS)  # the others are fully_shard's
             for name, parameter in named.items():
                 self.local[name].grad = None if parameter.grad is None else _plain(parameter.grad)
                 parameter.grad = None
             return
         if self.rows:
             self._sum(list(named.values()), *REPLICAS)
+            self._sum(numbers, *STATES)
             for rows in self.rows:
                 rows.take_gradients()
             return
@@ -205,7 +208,7 @@ def shard_model(model: nn.Module, strategy: Strategy, mesh: Mesh) -> Sharded:
     if pipeline is not None:
         watch_last_blocks(model, pipeline.cut)
     for name in local:
-        if strategy.zero_stage:
+        if strategy.zero_stage and local[name].dim():
             over[name] = (*over.get(name, ()), *(("shard",) if name in experts else STATES))
         if pipeline is not None:
             over[name] = (*over.get(name, ()), "pp")
@@ -247,7 +250,7 @@ def _divide_states(
     if mesh.size(*STATES) == 1 or strategy.zero_stage == 0:
         return local, shares, ()
     kinds: tuple[tuple[tuple[MeshAxis, ...], list[str]], ...] = (
-        (STATES, [name for name in local if name not in experts]),
+        (STATES, [name for name, p in local.items() if name not in experts and p.dim()]),
         (("shard",), [name for name in local if name in experts]),
     )
     divided = [(axes, {name: local[name] for name in names}) for axes, names in kinds if mesh.size(*axes) > 1]

@@ -16,7 +16,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from trainwright.errors import InvalidInputError
 from trainwright.runtime.collective import WIRE
 from trainwright.runtime.mesh import STATES, Mesh, MeshAxis
 from trainwright.runtime.recompute import blocks_of
@@ -27,16 +26,13 @@ def shard_fully(model: nn.Module, mesh: Mesh, stage: int, experts: frozenset[str
     """Stages 2 and 3, in place; gradients are summed, not averaged.
 
     ``experts``: parameters that lie on one process of the axis ``ep`` each; they are divided over ``shard`` alone, and
-    left as they are where that has one process.
+    left as they are where that has one process. So are single numbers, such as CLIP's temperature.
     """
-    if any(parameter.dim() == 0 for parameter in model.parameters()):
-        raise InvalidInputError(
-            f"{type(model).__name__} has parameters without dimensions, which cannot be sharded",
-            hint="use zero_stage 0 or 1",
-        )
     named, modules = dict(model.named_parameters()), dict(model.named_modules())
     kept = {named[name] for name in experts} if mesh.size("shard") == 1 else set()
-    if not kept:
+    whole_experts = bool(kept)
+    kept |= {parameter for parameter in named.values() if parameter.dim() == 0}
+    if not whole_experts:
         for owner in dict.fromkeys(name.rpartition(".")[0] for name in sorted(experts)):
             fully_shard(modules[owner], mesh=mesh.sharding_mesh("shard"), reshard_after_forward=stage == 3)
     over = mesh.sharding_mesh(*STATES)
@@ -77,7 +73,7 @@ class RowOptimizerShards:
             begin, end = self._cut(parameter, self._index)
             self.rows[name] = nn.Parameter(_flat_rows(parameter.data)[begin:end])
             share = shares.get(name, whole(tuple(parameter.shape)))
-            self.shares[name] = cut_again(share, begin, end) if parameter.dim() else share
+            self.shares[name] = cut_again(share, begin, end)
 
     def take_gradients(self) -> None:
         """Sum gradients over the group so that each process has those of its rows; the whole ones are freed."""
