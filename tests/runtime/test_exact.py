@@ -38,6 +38,10 @@ TWO: dict[str, Any] = {
         f"{kind} zero{stage} in one piece": (kind, {"dp": 2, "micro_batch": 4, "zero_stage": stage})
         for kind, stage in product(("t5", "clip", "resnet"), (0, 1, 3))
     },
+    **{
+        f"{kind} dp2 unlike zero{stage}": (kind, {"dp": 2, "samples": [6, 2], "micro_batch": 3, "zero_stage": stage})
+        for kind, stage in (("llama", 0), ("bert", 1), ("gpt2", 3))
+    },
     "own tp2": ("own", {"tp": 2, "micro_batch": 4}),
     "llama pp2 bf16": ("llama", {"pp": 2, "micro_batch": 2, "precision": "bf16"}),
     "gpt2 zero3 bf16": ("gpt2", {"dp": 2, "micro_batch": 2, "zero_stage": 3, "precision": "bf16"}),
@@ -90,6 +94,7 @@ FOUR: dict[str, Any] = {
         "llama",
         {**PP, "dp": 2, "zero_stage": 1, **INTERLEAVED, "schedule": "zero_bubble"},
     ),
+    "llama dp2 pp2 unlike": ("llama", {**PP, "dp": 2, "micro_batch": 1, "samples": [6, 2]}),
     "llama zero3 pp2": ("llama", {**PP, "dp": 2, "zero_stage": 3}),
     "llama pp4": ("llama", {"pp": 4, "micro_batch": 2}),
     "mixtral ep2 tp2": ("mixtral", {**DP_TP, "ep": 2}),

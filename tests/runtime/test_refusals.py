@@ -19,6 +19,7 @@ from trainwright.runtime.mesh import Mesh, make_mesh
 from trainwright.runtime.model import build_model
 from trainwright.runtime.pipeline import make_pipeline
 from trainwright.runtime.place import Place
+from trainwright.runtime.portion import check_batch
 from trainwright.runtime.precision import precision
 from trainwright.runtime.recompute import blocks_of, recompute_blocks
 from trainwright.runtime.shard import Sharded, shard_model
@@ -97,6 +98,19 @@ REFUSALS = {
     "parts": (
         lambda: refuse_parts(OptimizerSettings(name="adafactor"), divided()),
         "adafactor looks at whole matrices, and this strategy divides 9 of them",
+    ),
+    "portions": (
+        lambda: check_batch(Strategy(dp=2, samples=(6, 3)), 8),
+        "samples of 6, 3 are not the 2 portions of a global batch of 8",
+    ),
+    "bubble": (
+        lambda: check_batch(Strategy(dp=2, pp=2, micro_batch=2), 4),
+        "schedule 1f1b needs as many micro-batches as the pipeline has stages, 2, and a replica has 1",
+    ),
+    "shared experts": (lambda: check_batch(Strategy(dp=2, ep=2, samples=(6, 2)), 8), "replicas that share experts"),
+    "pieces": (
+        lambda: check_batch(Strategy(dp=2, zero_stage=3, micro_batch=2, samples=(6, 2)), 8),
+        "samples of 6, 2 do not divide into micro-batches of at most 2, as many for each replica",
     ),
     "fp16 apart": (
         lambda: sync_of(tiny_job(sync=SyncSettings(mode="diloco")), divided(), nothing_moves(), "fp16"),

@@ -30,10 +30,11 @@ OFFLOADS: tuple[Offload, ...] = ("none", "optimizer", "parameters")
 class Strategy:
     """One strategy, or a table of them: counts may be arrays of one length, choices are shared by the table.
 
-    ``dp`` counts every data-parallel replica; with ``zero_stage`` > 0 states are sharded over ``shard`` of them
-    (None: all; less is HSDP). ``ep`` ranks lie inside ``dp`` (and ``cp``). ``recompute_every`` k recomputes every
-    k-th block only. ``order`` lists the axes from the fastest network outwards. ``stages`` gives uneven blocks per
-    pipeline stage. Gradient accumulation follows from the global batch: global_batch / (dp * micro_batch).
+    ``dp`` counts every data-parallel replica; with ``zero_stage`` > 0 states are sharded over ``shard`` of them (None:
+    all; less is HSDP). ``ep`` ranks lie inside ``dp`` (and ``cp``). ``recompute_every`` k recomputes every k-th block
+    only. ``order`` lists the axes from the fastest network outwards. ``stages`` gives uneven blocks per pipeline stage,
+    ``samples`` uneven parts of the global batch per data-parallel replica. Gradient accumulation follows from the
+    global batch: global_batch / (dp * micro_batch).
     """
 
     dp: Count = 1
@@ -49,6 +50,7 @@ class Strategy:
     schedule: Schedule = "1f1b"
     virtual_stages: Count = 1
     stages: tuple[int, ...] | None = None
+    samples: tuple[int, ...] | None = None
     recompute: Recompute = "none"
     recompute_every: Count = 1
     precision: Precision = "bf16"

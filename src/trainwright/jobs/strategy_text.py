@@ -24,7 +24,7 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
     "precision": {name: name for name in PRECISIONS},
     "offload": {name: name for name in OFFLOADS},
 }
-LISTS = ("stages", "order")
+LISTS = ("stages", "samples", "order")
 EXAMPLE = "dp=8,tp=4,zero=1,micro_batch=2,recompute=full"
 
 
@@ -60,11 +60,11 @@ def _value(key: str, word: str, part: str) -> Any:
         return known[word.casefold()]
     if key == "order":
         return tuple(word.split("-"))
-    numbers = word.split("-") if key == "stages" else [word]
+    numbers = word.split("-") if key in ("stages", "samples") else [word]
     if not all(number.isdigit() for number in numbers):
         raise InvalidInputError(f"{part!r}: {key} is a whole number", hint=f"write it like {EXAMPLE!r}")
     counts = tuple(int(number) for number in numbers)
-    return counts if key == "stages" else counts[0]
+    return counts if key in ("stages", "samples") else counts[0]
 
 
 def strategy_text(strategy: Strategy) -> str:

@@ -89,7 +89,9 @@ class Sharded:
         else:
             logits, wanted = self._logits_and_targets(inputs, targets)
         right = float((logits.argmax(-1) == wanted).sum()) if hits else 0.0
-        return torch.tensor([float(self.loss(logits, wanted)), float(wanted.numel()), right], dtype=torch.float64)
+        return torch.tensor(
+            [float(self.loss(logits, wanted)), float((wanted != -100).sum()), right], dtype=torch.float64
+        )
 
     def _logits_and_targets(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         ids, wanted = self._stretched(inputs, targets)

@@ -24,6 +24,7 @@ from trainwright.runtime.launch import Orders, launch
 from trainwright.runtime.mesh import STATES, Mesh, make_mesh
 from trainwright.runtime.model import build_model
 from trainwright.runtime.place import Place, join_local, use_threads
+from trainwright.runtime.portion import micro_size
 from trainwright.runtime.precision import precision
 from trainwright.runtime.shard import Sharded, shard_model
 
@@ -97,7 +98,7 @@ def work(orders: Orders, telephone: Any) -> Difference:
             shown = torch.randint(2, (8 * int(strategy.dp),), generator=generator)
             return torch.randn(len(shown), *planes, generator=generator), shown
         seq = 8 * int(strategy.tp) * int(strategy.cp)
-        shape = (4 * int(strategy.dp) * int(strategy.pp), seq + 1)
+        shape = (sum(strategy.samples or ()) or 4 * int(strategy.dp) * int(strategy.pp), seq + 1)
         ids = torch.randint(int(config.get("vocab_size", 64)), shape, generator=generator)
         return ids[:, :-1], ids[:, 1:]
 
@@ -114,7 +115,7 @@ def work(orders: Orders, telephone: Any) -> Difference:
 
 _UNDIVIDED: dict[str, Any] = {
     "dp": 1, "tp": 1, "cp": 1, "pp": 1, "ep": 1, "zero_stage": 0, "shard": None, "virtual_stages": 1,
-    "sequence_parallel": False,
+    "sequence_parallel": False, "samples": None,
 }  # fmt: skip
 
 
@@ -153,8 +154,9 @@ def take_steps(build: Callable[[], nn.Module], batch: Batch, strategy: Strategy,
     for step in range(N_STEPS):
         inputs, targets = batch(step)
         n_targets = int((targets != -100).sum())
-        mine, wanted = inputs.chunk(mesh.dp)[mesh.dp_index], targets.chunk(mesh.dp)[mesh.dp_index]
-        size = int(strategy.micro_batch)
+        each = strategy.samples or len(inputs) // mesh.dp
+        mine, wanted = inputs.split(each)[mesh.dp_index], targets.split(each)[mesh.dp_index]
+        size = micro_size(strategy, mesh.dp_index)
         micros = list(zip(mine.split(size), wanted.split(size), strict=True))
         loss = sharded.gradients(micros, 1.0 / n_targets, precision(strategy.precision), lambda _part: None)
         sharded.join_gradients()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -18,6 +19,7 @@ from trainwright.records.run import Evaluation
 from trainwright.records.step import StepRecord, step_line
 from trainwright.runtime.checkpoint import Checkpoint, Content, newest_checkpoint
 from trainwright.runtime.place import Place
+from trainwright.runtime.portion import portion
 from trainwright.runtime.precision import Precision
 from trainwright.runtime.saver import Saver
 from trainwright.runtime.shard import Sharded
@@ -116,12 +118,28 @@ class Session:
     def batch(self, step: int) -> Rows:
         """This replica's rows of the step's global batch: inputs and targets."""
         mesh = self.sharded.mesh
-        return self.task.rows(step, mesh.dp_index, mesh.dp)
+        own = portion(self.sharded.strategy, mesh.dp_index)
+        if own is None:
+            return self.task.rows(step, mesh.dp_index, mesh.dp)
+        inputs, targets = self.task.rows(step, 0, 1)
+        return inputs[own], targets[own]
 
     def held_out_batches(self) -> Iterator[Rows]:
-        """This replica's share of the held-out data, in micro-batches."""
-        mesh = self.sharded.mesh
-        return self.task.held_out(mesh.dp_index, mesh.dp, self.micro_batch)
+        """This replica's share of the held-out data, in micro-batches.
+
+        Where replicas divide weights or experts they run their forwards together: all take as many rows as the first,
+        which has the most, and what is missing is filled with its rows, which do not count.
+        """
+        mesh, strategy = self.sharded.mesh, self.sharded.strategy
+        size = int(strategy.micro_batch)
+        mine = self.task.held_out(mesh.dp_index, mesh.dp, size)
+        if strategy.zero_stage < 2 and strategy.ep == 1:
+            yield from mine
+            return
+        for inputs, targets in self.task.held_out(0, mesh.dp, size):
+            own = next(mine, (inputs[:0], targets[:0]))
+            n = len(own[0])
+            yield torch.cat([own[0], inputs[n:]]), torch.cat([own[1], torch.full_like(targets[n:], -100)])
 
     def beat(self, doing: str) -> None:
         """Tell the launcher that this process is alive, where it is and what it does."""

@@ -34,6 +34,7 @@ from trainwright.runtime.launch import Orders
 from trainwright.runtime.mesh import STATES, make_mesh
 from trainwright.runtime.model import build_model
 from trainwright.runtime.place import COLLECTIVE_TIMEOUT_S, Place, join_local, leave, use_threads
+from trainwright.runtime.portion import check_batch, micro_size
 from trainwright.runtime.precision import precision
 from trainwright.runtime.saver import Saver
 from trainwright.runtime.scaling import LossScaled
@@ -93,7 +94,7 @@ def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..
     job = job_from_dict(plan.job)
     strategy = strategy_of(plan)
     mesh = make_mesh(strategy, place)
-    _check_batch(job, strategy)
+    check_batch(strategy, job.global_batch)
     model, start = _build(job, plan)
     task, notes = open_task(folder, job, plan, model)
     share = rate_share(model, job.transfer)
@@ -122,7 +123,7 @@ def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..
         precision=precision(strategy.precision, plan.device_type),
         n_steps=n_steps_of(job),
         tell=tell,
-        micro_batch=int(strategy.micro_batch),
+        micro_batch=micro_size(strategy, mesh.dp_index),
     )
     if place.leads:
         for note in notes:
@@ -180,7 +181,7 @@ def _end_sync(session: Session) -> None:
 def strategy_of(plan: PlanRecord) -> Strategy:
     """The chosen strategy as a value."""
     fields = dict(plan.chosen.strategy)
-    for name in ("order", "stages"):
+    for name in ("order", "stages", "samples"):
         if fields.get(name) is not None:
             fields[name] = tuple(fields[name])
     return Strategy(**fields)
@@ -193,15 +194,6 @@ def n_steps_of(job: Job) -> int | None:
     if job.stopping.tokens is not None:
         return max(round(job.stopping.tokens / (job.global_batch * job.seq)), 1)
     return None
-
-
-def _check_batch(job: Job, strategy: Strategy) -> None:
-    dp, micro = int(strategy.dp), int(strategy.micro_batch)
-    if job.global_batch % (dp * micro):
-        raise InvalidInputError(
-            f"a global batch of {job.global_batch} does not divide into dp {dp} x micro-batch {micro}",
-            hint=f"make training.global_batch a multiple of {dp * micro}",
-        )
 
 
 @contextmanager
