@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,19 +25,21 @@ from trainwright.units import format_count, format_seconds
 
 STACK = "trainwright"
 CARRIED_OUT = ("zero_stage=0", "!pp", "!cp", "!ep", "!sp", "offload=none", "recompute=none|full", "precision=fp32|bf16")
-"""What the runtime does on a CPU today; pins of the user that say more are refused by the search."""
+"""Where a plan is looked for on one machine unless the user pins the axis: divided states, pipelines and the like are
+carried out too, but win nothing on one machine's CPU."""
 
 
 Known = tuple[ModelSpec, dict[str, Any]]
 """A model that planning cannot build from the job: captured by who may run code, and what the runtime builds."""
 
 
-def plan_here(job: Job, machine: MachineProfile, pins: Iterable[Pin] = (), known: Known | None = None) -> PlanRecord:
+def plan_here(job: Job, machine: MachineProfile, pins: Sequence[Pin] = (), known: Known | None = None) -> PlanRecord:
     """The fastest plan for the job on this machine, as the record a run carries out.
 
     Raises DoesNotFitError when nothing fits its memory, InvalidInputError when no strategy is legal.
     """
-    limits = [parse_pin(text) for text in CARRIED_OUT]
+    pinned = {pin.axis for pin in pins}
+    limits = [pin for text in CARRIED_OUT if (pin := parse_pin(text)).axis not in pinned - {"offload"}]
     if job.precision is not None:
         limits = [pin for pin in limits if pin.axis != "precision"] + [parse_pin(f"precision={job.precision}")]
     if job.sync.mode != "all_reduce":
