@@ -87,6 +87,9 @@ FOUR: dict[str, Any] = {
         }.items()
     },
     "llama tp2 pp2 interleaved": ("llama", {**PP, "tp": 2, **INTERLEAVED}),
+    "llama cp4 ring": ("llama", {"cp": 4, "micro_batch": 4}),
+    "bert cp4 ring full": ("bert", {"cp": 4, "micro_batch": 4, "recompute": "full"}),
+    "llama cp4 ring selective": ("llama", {"cp": 4, "micro_batch": 4, "recompute": "selective"}),
     "llama cp2 dp2": ("llama", {"cp": 2, "dp": 2, "micro_batch": 2}),
     "llama cp2 zero1": ("llama", {"cp": 2, "dp": 2, "micro_batch": 2, "zero_stage": 1}),
     "llama cp2 pp2 full": ("llama", {**PP, "cp": 2, "recompute": "full"}),

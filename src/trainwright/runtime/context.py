@@ -1,9 +1,9 @@
 """Context parallel: each process works on its stretch of every sequence; only attention needs the others.
 
 ``all_to_all``: queries, keys and values change from stretches of all heads to whole sequences of some heads, and the
-output changes back (Ulysses: Jacobs et al., arXiv:2309.14509). ``ring``: every process gathers all keys and values and
-attends with its own queries; the same result and traffic as passing them round a ring (Liu et al., arXiv:2310.01889),
-without its overlap and with all keys in memory at once.
+output changes back (Ulysses: Jacobs et al., arXiv:2309.14509). ``ring``: keys and values travel round the processes,
+each attending with its own queries (ring.py). With attention dropout, and on devices other than the CPU, they are
+gathered instead: the same result and traffic, without overlap and with all keys in memory at once.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from trainwright.errors import InvalidInputError
 from trainwright.runtime.collective import WIRE, Group
 from trainwright.runtime.differentiable import gather_seq
+from trainwright.runtime.ring import ring_attention
 
 NAME = "trainwright_context_parallel"
 
@@ -40,7 +41,7 @@ def divide_attention(model: nn.Module, group: Group, index: int, size: int, kind
             f"cp {size} by all_to_all does not divide the model's {heads} key and value heads",
             hint='use cp_kind "ring", or a cp that divides',
         )
-    attend = _attend_whole if kind == "all_to_all" else _attend_gathered
+    attend = _attend_whole if kind == "all_to_all" else _attend_round
     ALL_ATTENTION_FUNCTIONS.register(NAME, partial(attend, sdpa_attention_forward, group, index, size))
     ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, _no_mask)
     config._attn_implementation_internal = NAME
@@ -80,10 +81,14 @@ def _attend_whole(
     return back.transpose(1, 2).contiguous(), None
 
 
-def _attend_gathered(
+def _attend_round(
     inner: Any, group: Group, index: int, _size: int, module: Any, *qkv_and_mask: Any, **kwargs: Any
 ) -> tuple[Tensor, None]:
     query, key, value = qkv_and_mask[:3]
+    if query.device.type == "cpu" and not kwargs.get("dropout"):
+        causal = bool(getattr(module, "is_causal", False))
+        ringed = ring_attention((query, key, value), group, causal=causal, scale=kwargs.get("scaling"))
+        return ringed.transpose(1, 2).contiguous(), None
     whole_key, whole_value = gather_seq(key, group, 2), gather_seq(value, group, 2)
     mask = None
     if getattr(module, "is_causal", False):
