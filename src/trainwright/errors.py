@@ -1,6 +1,7 @@
 """Everything Trainwright raises, and the exit code each kind ends the process with.
 
     TrainwrightError            1   our fault, or unexpected
+    ├── WorkerLostError         1   a process of the run was killed, left without a word, or hangs
     ├── InvalidInputError       2   usage, job file, unknown name, impossible strategy
     │   └── MissingExtraError   2   an optional package is not installed
     ├── DoesNotFitError         3   no strategy fits the memory, deadline or budget
@@ -22,7 +23,10 @@ from typing import ClassVar
 
 
 class TrainwrightError(Exception):
-    """The root. ``hint`` says what would work; ``exit_code`` is what the command line returns."""
+    """The root. ``hint`` says what would work; ``exit_code`` is what the command line returns.
+
+    ``told``: another process of the run tells the user, so that this one keeps silent.
+    """
 
     exit_code: ClassVar[int] = 1
 
@@ -30,6 +34,7 @@ class TrainwrightError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.told = False
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.message, self.hint))
@@ -40,6 +45,10 @@ class TrainwrightError(Exception):
 
 def _rebuild(kind: type[TrainwrightError], message: str, hint: str | None) -> TrainwrightError:
     return kind(message, hint=hint)
+
+
+class WorkerLostError(TrainwrightError):
+    """A process of the run was killed, left without a word, or hangs: none of the run's own errors."""
 
 
 class InvalidInputError(TrainwrightError):

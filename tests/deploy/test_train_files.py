@@ -1,4 +1,7 @@
+import os
+import signal
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +36,32 @@ def test_the_slurm_script_is_bash_and_asks_for_what_the_plan_uses(written: dict[
     for line in ("--nodes=2", "--gpus-per-node=8", "--cpus-per-task=32", "--time=3:00:00"):
         assert f"#SBATCH {line}" in written["train.sbatch"]
     assert '"$head_node":29400' in written["train.sbatch"]
+
+
+def test_slurm_queues_a_preempted_run_again_once_it_saved(written: dict[str, str], tmp_path: Path) -> None:
+    """The script itself, with stand-ins for Slurm's commands; its srun saves at SIGTERM and ends with 1."""
+    run, tools = tmp_path / "run", tmp_path / "tools"
+    run.mkdir()
+    tools.mkdir()
+    folder = str(tmp_path.resolve())
+    script = tmp_path / "train.sbatch"
+    script.write_text(written["train.sbatch"].replace(f"{folder}/run.json", f"{run}/run.json"))
+    saves = f"""trap 'sleep 0.5; echo "{{ \\"status\\": \\"preempted\\" }}" > {run}/run.json; exit 1' TERM"""
+    for name, body in {
+        "srun": f"{saves}\ntouch {run}/began\nwhile true; do sleep 0.1; done",
+        "scontrol": f'if [ "$1" = requeue ]; then echo "$2" > {run}/requeued; else echo n1; fi',
+    }.items():
+        (tools / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
+        (tools / name).chmod(0o755)
+    environment = {"PATH": f"{tools}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n1"}
+    job = subprocess.Popen(["bash", str(script)], env=environment)
+    deadline = time.monotonic() + 30
+    while not (run / "began").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(30) == 75
+    assert (run / "requeued").read_text() == "7\n"
 
 
 def test_the_pytorchjob_has_what_its_schema_requires(written: dict[str, str]) -> None:

@@ -264,7 +264,7 @@ def test_two_processes_killed_stopped_and_resumed_on_another_mesh(
     dp2 = Strategy(dp=2, micro_batch=4, precision="fp32")
     alone = tiny_plan(tmp_path / "alone", strategy=dp2, model=doomed)
     run_plan(alone)
-    folder = tiny_plan(tmp_path / "killed", strategy=dp2, model=doomed)
+    folder = tiny_plan(tmp_path / "killed", job=tiny_job(restarts=0), strategy=dp2, model=doomed)
     foresee(tmp_path, "kill", call=4)
     with pytest.raises(TrainwrightError, match="process 1 of 2 was killed by SIGKILL at step 3"):
         run_plan(folder)

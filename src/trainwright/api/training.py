@@ -144,10 +144,30 @@ def verify(folder: Path, tell: Tell) -> None:
 
 
 def run(folder: Path, tell: Tell) -> RunRecord:
-    """Carry out the plan of the folder, or go on with it; a finished run is not run again."""
+    """Carry out the plan of the folder, or go on with it; a finished run is not run again.
+
+    When processes are lost for good, it is planned again for those that are left.
+    """
     from trainwright.train.run import run_plan
 
-    return run_plan(folder, progress=tell)
+    return run_plan(folder, progress=tell, replan=lambda folder, n_left: replan(folder, n_left, tell))
+
+
+def replan(folder: Path, n_left: int, tell: Tell) -> PlanRecord:
+    """Plan the folder's job again for at most so many processes, write the plan, return it."""
+    from trainwright.jobs.store import job_from_dict
+    from trainwright.plan.again import plan_again
+
+    before = read_plan(folder)
+    job = job_from_dict(before.job)
+    known = None
+    if job.images is not None:
+        from trainwright.api.images import known_model
+
+        known = known_model(job)
+    plan = plan_again(before, n_left, machine(tell), known)
+    write_plan(folder, plan)
+    return plan
 
 
 def report(folder: Path, page: Path | None = None) -> tuple[PlanRecord, RunRecord, Path]:

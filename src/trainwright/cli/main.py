@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -64,8 +66,15 @@ def trainwright_group() -> None:
 
 def main(args: list[str] | None = None) -> Any:
     """Run the command line; returns nothing and exits with the code the error tree names."""
-    try:
+    with reported():
         trainwright_group.main(args=args, prog_name="trainwright", standalone_mode=False)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Errors from inside the block are told on stderr, unless another process tells them, and end this one."""
+    try:
+        yield
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -73,7 +82,7 @@ def main(args: list[str] | None = None) -> Any:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except TrainwrightError as error:
-        click.echo(f"error: {error.message}", err=True)
-        if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
+        if not error.told:
+            hint = f"\nhint: {error.hint}" if error.hint else ""
+            click.echo(f"error: {error.message}{hint}", err=True)
         sys.exit(error.exit_code)

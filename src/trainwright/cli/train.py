@@ -18,8 +18,15 @@ import click
 @click.option(
     "--verify", is_flag=True, help="First try the plan on a tiny model of the same kind, against one process."
 )
+@click.option(
+    "--preempted-exit",
+    type=click.IntRange(0, 255),
+    default=75,
+    metavar="CODE",
+    help="What a run stopped by SIGTERM exits with, once it is saved (default: 75; 0 looks like a finished run).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def command(job: Path | None, verify: bool, as_json: bool, **options: Any) -> None:
+def command(job: Path | None, verify: bool, as_json: bool, preempted_exit: int, **options: Any) -> None:
     """Plan JOB for this machine, run exactly that plan, and lay measured beside predicted.
 
     JOB is a job file, a plan.json, or a run folder. Without one, a small language model learns the Python language
@@ -28,10 +35,11 @@ def command(job: Path | None, verify: bool, as_json: bool, **options: Any) -> No
     from trainwright import api
     from trainwright.cli.output import print_json, print_rich
     from trainwright.cli.progress import TrainingProgress
+    from trainwright.cli.stopping import stoppable
     from trainwright.report.run_json import run_json
     from trainwright.report.run_text import run_text
 
-    with TrainingProgress() as progress:
+    with stoppable(preempted_exit), TrainingProgress() as progress:
         folder = api.prepare(job, api.PrepareOptions(**options), progress)
         if verify:
             api.verify(folder, progress)

@@ -33,6 +33,8 @@ _REPLICA = """    $role:
               env:
                 - name: TORCH_DISABLE_SHARE_RDZV_TCP_STORE
                   value: "1"
+                - name: TORCH_ELASTIC_SHUTDOWN_TIMEOUT
+                  value: "240"
                 - name: OMP_NUM_THREADS
                   value: "$threads_per_process"
               resources:

@@ -19,10 +19,16 @@ file_mounts:
     mode: MOUNT
 envs:
   TORCH_DISABLE_SHARE_RDZV_TCP_STORE: "1"
+  TORCH_ELASTIC_SHUTDOWN_TIMEOUT: "240"
   OMP_NUM_THREADS: "$threads_per_process"
 run: |
   head_node=$$(echo "$$SKYPILOT_NODE_IPS" | head -n 1)
+  begun=$$(mktemp)
   $command
+  status=$$?
+  # torchrun makes every exit code 1; run.json says whether the run was preempted and saved.
+  if [ $folder/run.json -nt "$$begun" ] && grep -q '"status": "preempted"' $folder/run.json; then status=75; fi
+  exit "$$status"
 """
 
 

@@ -14,16 +14,20 @@ $gpu_line#SBATCH --time=$hours:00:00
 #SBATCH --requeue
 #SBATCH --output=$folder/slurm-%j.log
 
-# Exit code 75 means: preempted, saved, run me again. --requeue does, and the run goes on where it was.
+# A preempted run saves itself and says so in run.json (torchrun makes every exit code 1): then it is queued again.
 set -u
-export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 OMP_NUM_THREADS=$threads_per_process
+begun=$$(mktemp)
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 TORCH_ELASTIC_SHUTDOWN_TIMEOUT=240 OMP_NUM_THREADS=$threads_per_process
 head_node=$$(scontrol show hostnames "$$SLURM_JOB_NODELIST" | head -n 1)
 srun --kill-on-bad-exit=1 $command &
 child=$$!
 trap 'kill -TERM "$$child"' TERM
-wait "$$child"
-status=$$?
-if [ "$$status" -eq 75 ]; then scontrol requeue "$$SLURM_JOB_ID"; fi
+status=1
+while kill -0 "$$child" 2>/dev/null; do wait "$$child"; status=$$?; done
+if [ $folder/run.json -nt "$$begun" ] && grep -q '"status": "preempted"' $folder/run.json; then
+  status=75
+  scontrol requeue "$$SLURM_JOB_ID"
+fi
 exit "$$status"
 """
 

@@ -160,8 +160,9 @@ class Job:
     """One job. ``precision`` None lets the planner choose. With ``images``, ``data`` is not read.
 
     ``on_nan``: what a NaN or Inf in loss or gradients does. ``keep_best``: the checkpoint with the lowest held-out loss
-    stays beside the newest, and is the one that is exported. With ``serving`` nothing is trained: batch, sequence and
-    stopping rule are not read.
+    stays beside the newest, and is the one that is exported. ``restarts``: how often in a row a lost process may make
+    all start again. ``hang_timeout``: seconds without a sign of life (None: by the predicted step). With ``serving``
+    nothing is trained: batch, sequence and stopping rule are not read.
     """
 
     name: str
@@ -181,6 +182,8 @@ class Job:
     keep_checkpoints: int = 2
     keep_best: bool = False
     on_nan: OnNan = "stop"
+    restarts: int = 2
+    hang_timeout: float | None = None
     images: ImageData | None = None
     augment: tuple[Augment, ...] = ()
     transfer: Transfer | None = None

@@ -267,6 +267,13 @@ KEYS = (
         read=choice(*get_args(OnNan)),
         meaning="NaN or Inf: stop, or skip the batch (default: stop)",
     ),
+    Key(table="training", name="restarts", read=integer(0), meaning="after a process was lost, in a row (default: 2)"),
+    Key(
+        table="training",
+        name="hang_timeout",
+        read=real(open_below=True),
+        meaning="seconds without a sign of life (default: 600, or 20 predicted steps)",
+    ),
     Key(table="training", name="seed", read=integer(0), meaning="default: 0"),
     Key(table="optimizer", name="name", read=choice(*get_args(OptimizerName)), meaning="default: adamw"),
     Key(table="optimizer", name="learning_rate", read=real(open_below=True), meaning="the peak (default: 0.001)"),

@@ -24,10 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from trainwright import env
-from trainwright.errors import InterruptedRunError, TrainwrightError
+from trainwright.errors import InterruptedRunError, PreemptedError, TrainwrightError, WorkerLostError
+from trainwright.runtime.watch import STALL_S, Sign, stall
 
 GRACE_S = 5.0
 """How long the others may go on after one worker failed, before they are killed."""
+
+GO_ON = "run the same command again: it goes on from the newest checkpoint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +64,14 @@ def launch(orders: Orders, on_event: Callable[[Any], None], *, hang_timeout_s: f
     """
     workers = [_start(orders, rank) for rank in range(orders.n_processes)]
     try:
-        with _forwarded_signals(workers):
+        with _forwarded_signals(workers) as seen:
             _listen(workers, on_event, hang_timeout_s)
     finally:
         _end(workers)
     failed = next((worker.failure for worker in _by_time_of_failure(workers) if worker.failure), None)
+    if isinstance(failed, WorkerLostError) and seen:
+        kind = InterruptedRunError if signal.SIGINT in seen else PreemptedError
+        raise kind("stopped before it could save; the newest checkpoint is as it was", hint=GO_ON)
     if failed is not None:
         raise failed
     return workers[0].result
@@ -101,6 +107,7 @@ def _start(orders: Orders, rank: int) -> _Worker:
 def _listen(workers: list[_Worker], on_event: Callable[[Any], None], hang_timeout_s: float) -> None:
     """Until every worker ended, or one failed and the grace of the others is over."""
     deadline = float("inf")
+    has_said = False
     while open_workers := [w for w in workers if not w.ended]:
         ready = wait([w.pipe for w in open_workers], timeout=min(1.0, hang_timeout_s / 4))
         for worker in open_workers:
@@ -110,8 +117,14 @@ def _listen(workers: list[_Worker], on_event: Callable[[Any], None], hang_timeou
             deadline = time.monotonic() + GRACE_S
         if time.monotonic() > deadline:
             return
-        if _name_hung(open_workers, hang_timeout_s):
+        signs = [_sign(worker) for worker in open_workers]
+        if hung := stall(signs, hang_timeout_s):
+            open_workers[0].failure = WorkerLostError(hung, hint=GO_ON)
             return
+        told = stall(signs, STALL_S)
+        if told is not None and not has_said:
+            on_event(told)
+        has_said = told is not None
 
 
 def _hear(worker: _Worker, workers: list[_Worker], on_event: Callable[[Any], None]) -> None:
@@ -144,10 +157,7 @@ def _death(worker: _Worker, n_workers: int) -> TrainwrightError | None:
         return None
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     at = f"at step {worker.step}" if worker.step >= 0 else f"while {worker.doing}"
-    return TrainwrightError(
-        f"process {worker.rank} of {n_workers} {how} {at}",
-        hint="run the same command again: it goes on from the newest checkpoint",
-    )
+    return WorkerLostError(f"process {worker.rank} of {n_workers} {how} {at}", hint=GO_ON)
 
 
 def _by_time_of_failure(workers: list[_Worker]) -> list[_Worker]:
@@ -156,24 +166,18 @@ def _by_time_of_failure(workers: list[_Worker]) -> list[_Worker]:
 
 
 def _is_consequence(failure: TrainwrightError | None) -> bool:
-    words = ("Connection closed by peer", "Connection reset by peer", "Connection refused", "Broken pipe", "gloo")
-    return failure is not None and any(word in failure.message for word in words)
+    return failure is not None and is_of_the_wire(failure.message)
 
 
-def _name_hung(workers: list[_Worker], timeout_s: float) -> bool:
-    """When all are silent, say which one the others wait for: the one furthest behind."""
-    now = time.monotonic()
-    silent = [w for w in workers if now - w.heard_at > timeout_s]
-    if len(silent) < len(workers) or not silent:
-        return False
-    last = min(silent, key=lambda w: (w.step, not w.doing.startswith("computing")))
-    others = "; ".join(f"process {w.rank}: {w.doing} in step {w.step}" for w in workers if w is not last)
-    last.failure = TrainwrightError(
-        f"process {last.rank} has not answered for {timeout_s:.0f} s: it is {last.doing} in step {last.step}"
-        + (f" ({others})" if others else ""),
-        hint="run the same command again: it goes on from the newest checkpoint",
-    )
-    return True
+def is_of_the_wire(message: str) -> bool:
+    """Whether an error only says that another process is gone."""
+    words = ("Connection closed", "Connection reset", "Connection refused", "Broken pipe", "gloo", "NCCL")
+    return any(word in message for word in words)
+
+
+def _sign(worker: _Worker) -> Sign:
+    silent_s = time.monotonic() - worker.heard_at
+    return Sign(rank=worker.rank, step=worker.step, doing=worker.doing, silent_s=silent_s)
 
 
 def _end(workers: list[_Worker]) -> None:
@@ -185,12 +189,12 @@ def _end(workers: list[_Worker]) -> None:
 
 
 @contextmanager
-def _forwarded_signals(workers: list[_Worker]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM go to the workers, which save and stop; a second Ctrl-C kills them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _forwarded_signals(workers: list[_Worker]) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM go to the workers, which save and stop; a second Ctrl-C kills them. Gives what came."""
     seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
 
     def forward(number: int, _frame: object) -> None:
         seen.append(number)
@@ -202,7 +206,7 @@ def _forwarded_signals(workers: list[_Worker]) -> Iterator[None]:
 
     before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield seen
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

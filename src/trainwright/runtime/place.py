@@ -18,6 +18,9 @@ from trainwright.errors import TrainwrightError
 COLLECTIVE_TIMEOUT_S = 900.0
 """A collective that waits longer than this for another rank fails, and the run with it."""
 
+CONNECT_S = 120.0
+"""How long a process tries to reach process 0."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -50,34 +53,42 @@ def join_local(place: Place, port: int | None, announce: Callable[[int], Any]) -
     store = TCPStore("127.0.0.1", port or 0, None, is_master=place.leads, timeout=timeout, wait_for_workers=False)  # type: ignore[call-arg, unused-ignore]
     if place.leads:
         announce(store.port)
-    _join(store, place)
+    join(store, place)
 
 
-def join_launched(launched: Launched, place: Place) -> None:
-    """Join processes that torchrun or srun started.
+def connect(launched: Launched, place: Place) -> Any:
+    """The store through which processes that torchrun or srun started find each other.
 
-    Each restart of torchrun uses its own keys: with the store of a dead attempt, gloo dials processes that are gone.
+    A store that outlives an attempt (torchrun's own) gets keys of its own for each: with those of a dead attempt, gloo
+    dials processes that are gone. Raises TrainwrightError when process 0 cannot be reached, or its port is taken.
     """
-    timeout = datetime.timedelta(seconds=COLLECTIVE_TIMEOUT_S)
+    hosts = place.leads and not launched.agent_holds_store
+    at = f"{launched.address}:{launched.port}"
     try:
         store = TCPStore(
             launched.address,
             launched.port,
             launched.n_processes,
-            is_master=place.leads and not launched.agent_holds_store,
-            timeout=timeout,
+            is_master=hosts,
+            timeout=datetime.timedelta(seconds=CONNECT_S),
             wait_for_workers=False,
         )
     except (RuntimeError, dist.DistNetworkError) as error:
+        if hosts and "EADDRINUSE" in str(error):
+            raise TrainwrightError(
+                f"port {launched.port} of {launched.address} is in use", hint="set MASTER_PORT to a free one"
+            ) from error
         raise TrainwrightError(
-            f"rank {launched.rank} of {launched.n_processes} cannot reach rank 0 at {launched.address}:"
-            f"{launched.port}: {str(error).splitlines()[0]}",
-            hint="check MASTER_ADDR and MASTER_PORT, that the port is free, and that no firewall stands between",
+            f"process {launched.rank} of {launched.n_processes} cannot reach process 0 at {at}: "
+            f"{str(error).splitlines()[0]}",
+            hint="check MASTER_ADDR and MASTER_PORT, that process 0 runs, and that no firewall stands between",
         ) from error
-    _join(PrefixStore(f"attempt{launched.attempt}", store), place)
+    store.set_timeout(datetime.timedelta(seconds=COLLECTIVE_TIMEOUT_S))
+    return PrefixStore(f"attempt{launched.attempt}", store) if launched.agent_holds_store else store
 
 
-def _join(store: Store, place: Place) -> None:
+def join(store: Store, place: Place) -> None:
+    """Make the process group of the run."""
     dist.init_process_group(
         "gloo" if not torch.cuda.is_available() else "cpu:gloo,cuda:nccl",
         store=store,

@@ -96,6 +96,7 @@ def evaluate(session: Session) -> Evaluation:
         with session.precision():
             total += session.sharded.check(inputs, targets, hits=counts_hits)
     set_training(model)
+    session.beat("waiting for the others to have checked too")
     session.sharded.total(total)
     loss, hits = (float(part / total[1]) for part in (total[0], total[2]))
     accuracy = hits if counts_hits else None

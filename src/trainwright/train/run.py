@@ -3,53 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
-from trainwright.env import Launched, keep_torch_files_in, launched
-from trainwright.errors import DataError, InvalidInputError
-from trainwright.jobs.store import job_from_dict
+from trainwright.env import keep_torch_files_in, launched
 from trainwright.records.plan import PlanRecord, read_plan
 from trainwright.records.run import FILE_NAME as RUN_NAME
 from trainwright.records.run import Evaluation, RunRecord, read_run
 from trainwright.records.step import StepRecord
 from trainwright.runtime.folder import only_run_in
 from trainwright.runtime.launch import Orders, launch
-from trainwright.train.prepare import prepare_data
+from trainwright.train.elastic import Replan, hang_timeout_s, run_through_losses
+from trainwright.train.prepare import prepare_run
 
 Event = StepRecord | Evaluation | str
 """What a run tells while it runs: a step, a check on the held-out text, or a note for people."""
 
 
-def run_plan(folder: Path, *, progress: Callable[[Event], None] | None = None) -> RunRecord:
+def run_plan(
+    folder: Path, *, progress: Callable[[Event], None] | None = None, replan: Replan | None = None
+) -> RunRecord:
     """Run the plan of ``folder`` (or go on with it) and return its record; a finished run is not run again.
 
     Starts the processes itself; under torchrun or srun this process is one of theirs. One process runs in place,
-    which spares a second import of torch. Raises what ended the run: InterruptedRunError, PreemptedError,
-    NumericsError, DataError, CheckpointError, InvalidInputError.
+    which spares a second import of torch. ``replan`` plans again when processes are lost for good. Raises what ended
+    the run: InterruptedRunError, PreemptedError, NumericsError, DataError, CheckpointError, InvalidInputError.
     """
     plan = read_plan(folder)
     keep_torch_files_in(folder.absolute() / ".torch")
     tell = progress if progress is not None else _ignore
     place = launched()
     if place is not None:
-        return _run_as_one_of(place, folder, plan, tell)
+        from trainwright.train.joined import run_joined
+
+        return run_joined(place, folder, tell, replan)
     with only_run_in(folder):
         done = _finished(folder)
         if done is not None:
             tell(f"{folder} is finished: nothing left to do")
             return done
-        _prepare(folder, plan)
-        return _run_in_place(folder, plan, tell) if plan.chosen.n_processes == 1 else _run_in_many(folder, plan, tell)
+        prepare_run(folder, plan)
+        return run_through_losses(folder, lambda plan: _run_here(folder, plan, tell), tell, replan)
 
 
-def _prepare(folder: Path, plan: PlanRecord) -> None:
-    job = job_from_dict(plan.job)
-    try:
-        prepare_data(folder / "data", job)
-    except OSError as error:
-        raise DataError(f"cannot write {folder / 'data'}: {error.strerror}", hint="make room there") from error
+def _run_here(folder: Path, plan: PlanRecord, tell: Callable[[Event], None]) -> RunRecord:
+    return _run_in_place(folder, plan, tell) if plan.chosen.n_processes == 1 else _run_in_many(folder, plan, tell)
 
 
 def _run_in_place(folder: Path, plan: PlanRecord, tell: Callable[[Event], None]) -> RunRecord:
@@ -69,43 +66,8 @@ def _run_in_many(folder: Path, plan: PlanRecord, tell: Callable[[Event], None]) 
         n_processes=plan.chosen.n_processes,
         n_threads=plan.chosen.threads_per_process,
     )
-    record: RunRecord = launch(orders, tell)
+    record: RunRecord = launch(orders, tell, hang_timeout_s=hang_timeout_s(plan))
     return record
-
-
-def _run_as_one_of(launched_as: Launched, folder: Path, plan: PlanRecord, tell: Callable[[Event], None]) -> RunRecord:
-    from trainwright.runtime.place import Place, join_launched
-    from trainwright.train.work import run_process
-
-    if launched_as.n_processes != plan.chosen.n_processes:
-        raise InvalidInputError(
-            f"the plan is for {plan.chosen.n_processes} processes and the launcher started {launched_as.n_processes}",
-            hint=f"start {plan.chosen.n_processes}, or plan again for {launched_as.n_processes}",
-        )
-    place = Place(
-        rank=launched_as.rank,
-        n_processes=launched_as.n_processes,
-        local_rank=launched_as.local_rank,
-        n_threads=plan.chosen.threads_per_process,
-    )
-    join_launched(launched_as, place)
-    with only_run_in(folder) if place.leads else nullcontext():
-        if place.leads:
-            _prepare(folder, plan)
-        _wait_for_leader()
-
-        def relay(kind: str, *rest: Any) -> None:
-            if kind == "event" and place.leads:
-                tell(rest[0])
-
-        record = run_process(folder, place, relay)
-    return record if record is not None else read_run(folder)
-
-
-def _wait_for_leader() -> None:
-    import torch.distributed as dist
-
-    dist.barrier()
 
 
 def _finished(folder: Path) -> RunRecord | None:
