@@ -233,7 +233,7 @@ def test_the_best_checkpoint_stays_and_is_exported(tmp_path: Path) -> None:
 
 def test_steps_go_on_while_a_checkpoint_is_written(tmp_path: Path, undisturbed: Any) -> None:
     """A disk that takes its time: step 2 is on the way until step 3 was taken, and what is written is of step 2."""
-    folder = tiny_plan(tmp_path, model=GPT2_WITH_DROPOUT)
+    folder = tiny_plan(tmp_path, job=tiny_job(keep_checkpoints=3), model=GPT2_WITH_DROPOUT)
     passed = threading.Event()
     flush = os.fsync
 
@@ -245,6 +245,10 @@ def test_steps_go_on_while_a_checkpoint_is_written(tmp_path: Path, undisturbed: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", slow)
         record = run_plan(folder, progress=at_step(2, passed.set))
+    for manifest in (folder / "checkpoints").glob("*/manifest.json"):
+        state = json.loads(manifest.read_text())["state"]
+        taken = int(manifest.parent.name[-8:])
+        assert state["losses"]["last"] == read_steps(folder)[taken - 1].loss
     assert record.n_checkpoints == 3
     assert 0 < record.checkpoint_s < record.seconds
     assert outcome(folder) == undisturbed

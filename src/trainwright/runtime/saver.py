@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import psutil
@@ -68,7 +69,8 @@ class Saver:
             self._raise()
         else:
             copies = {name: replace(piece, tensor=_copy(piece.tensor)) for name, piece in mine.items()}
-            self._writer = threading.Thread(target=self._write, args=(replace(content, pieces=copies),), daemon=True)
+            content = replace(content, pieces=copies, state=deepcopy(content.state))
+            self._writer = threading.Thread(target=self._write, args=(content,), daemon=True)
             self._writer.start()
         self.cost.stall_s += time.perf_counter() - begin
 
