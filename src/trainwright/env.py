@@ -3,6 +3,7 @@
 TRAINWRIGHT_CACHE   where machine profiles are kept (default: the user's cache folder)
 RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT, TORCHELASTIC_*   set by torchrun
 TORCHINDUCTOR_CACHE_DIR   where torch keeps compiled code; set by us to a folder of the run unless it is set
+MLFLOW_TRACKING_URI, WANDB_MODE   where metrics go, when the job names these trackers
 SLURM_STEP_ID, SLURM_PROCID, SLURM_NTASKS, SLURM_LOCALID, SLURM_JOB_ID, SLURM_STEP_NODELIST   set by srun
 """
 
@@ -92,6 +93,16 @@ def _integer(name: str, default: int | None = None) -> int:
             f"the environment variable {name} is {text!r}, not a whole number",
             hint=f"unset {name}, or let the launcher set it",
         ) from None
+
+
+def mlflow_address() -> str | None:
+    """The MLflow server that the user named, if any."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or None
+
+
+def wandb_mode() -> str:
+    """How Weights & Biases shall work: offline, unless the user says otherwise."""
+    return os.environ.get("WANDB_MODE") or "offline"
 
 
 def openmp_threads() -> str | None:

@@ -181,6 +181,7 @@ class Job:
     checkpoint_every: int | None = None
     keep_checkpoints: int = 2
     keep_best: bool = False
+    trackers: tuple[str, ...] = ()
     on_nan: OnNan = "stop"
     restarts: int = 2
     hang_timeout: float | None = None

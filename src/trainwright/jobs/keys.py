@@ -21,6 +21,9 @@ Reader = Callable[[Any], Any]
 """Turns a TOML value into ours, or raises ValueError saying what is allowed."""
 
 
+TRACKERS = ("tensorboard", "mlflow", "wandb", "installed")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
     """One key: its table ("" is the top of the file), its name, how to read it, and a line for the docs."""
@@ -130,6 +133,14 @@ def texts(value: Any) -> tuple[str, ...]:
     if not values or not all(isinstance(v, str | int) and str(v).strip() for v in values):
         raise ValueError("must be a list of texts in quotes")
     return tuple(str(v) for v in values)
+
+
+def trackers(value: Any) -> tuple[str, ...]:
+    """Names of packages that metrics go to, besides steps.jsonl."""
+    names = texts(value)
+    for name in names:
+        choice(*TRACKERS)(name)
+    return names
 
 
 def chain(value: Any) -> tuple[Augment, ...]:
@@ -310,6 +321,12 @@ KEYS = (
         name="keep_best",
         read=boolean,
         meaning="keep and export the one with the lowest held-out loss (default: false)",
+    ),
+    Key(
+        table="output",
+        name="trackers",
+        read=trackers,
+        meaning="tensorboard, mlflow, wandb, or installed for all that are (default: none)",
     ),
 )
 

@@ -228,7 +228,7 @@ def _build(values: dict[str, Any], base: Path) -> Job:
         output=values.get("output.folder", Path("runs")),
         **{"objective": "classify" if images else "pretrain", **section("training", "objective")},
         **section("training", "precision", "seed", "on_nan", "restarts", "hang_timeout"),
-        **section("output", "evaluate_every", "checkpoint_every", "keep_checkpoints", "keep_best"),
+        **section("output", "evaluate_every", "checkpoint_every", "keep_checkpoints", "keep_best", "trackers"),
     )
 
 

@@ -50,6 +50,7 @@ def job_from_dict(plain: dict[str, Any]) -> Job:
             "optimizer": OptimizerSettings(**plain["optimizer"]),
             "schedule": RateSchedule(**plain["schedule"]),
             "output": Path(plain["output"]),
+            "trackers": tuple(plain.get("trackers", ())),
             "images": _images(plain.get("images")),
             "augment": tuple(
                 Augment(name=step["name"], values=tuple(step["values"])) for step in plain.get("augment", ())

@@ -48,6 +48,7 @@ from trainwright.train.measure import median_parts, resident_bytes
 from trainwright.train.optimizer import block_matrices, make_optimizer, refuse_parts
 from trainwright.train.session import N_FLAGS, Session
 from trainwright.train.tasks import open_task
+from trainwright.train.trackers import Tracked
 from trainwright.train.transfer import freeze_for, rate_share
 from trainwright.units import format_bytes
 
@@ -68,9 +69,12 @@ def run_process(folder: Path, place: Place, tell: Callable[..., None]) -> RunRec
     keep_pages()
     use_threads(place.n_threads)
     session: Session | None = None
+    tracked = Tracked(tell)
     try:
-        session = open_session(folder, read_plan(folder), place, tell)
+        session = open_session(folder, read_plan(folder), place, tracked)
         session.resume()
+        if place.leads:
+            tracked.begin(session.job.trackers, folder, session.job.name, session.step)
         session.sync.begin()
         _forget_steps_after(session)
         with _stop_signals(session):
@@ -85,6 +89,7 @@ def run_process(folder: Path, place: Place, tell: Callable[..., None]) -> RunRec
     finally:
         if session is not None and session.steps_file is not None:
             session.steps_file.close()
+        tracked.end()
         if session is None or not session.saver.is_writing:
             leave()
 
