@@ -109,8 +109,10 @@ def refuse_parts(settings: OptimizerSettings, sharded: Sharded) -> None:
         )
 
 
-def block_matrices(sharded: Sharded) -> frozenset[nn.Parameter]:
-    """The matrices of the blocks: what Muon moves."""
+def block_matrices(settings: OptimizerSettings, sharded: Sharded) -> frozenset[nn.Parameter]:
+    """The matrices of the blocks where Muon is to move them; other optimizers tell no parameters apart."""
+    if settings.name != "muon":
+        return frozenset()
     inside = {name for names in depths(sharded.model).blocks for name in names}
     return frozenset(p for name, p in sharded.local.items() if p.dim() == 2 and name in inside)
 

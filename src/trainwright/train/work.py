@@ -114,7 +114,8 @@ def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..
     if job.sync.mode == "async_server":
         sharded = served(sharded)
     refuse_parts(job.optimizer, sharded)
-    optimizer = make_optimizer(sharded.parameters, job.optimizer, share, matrices=block_matrices(sharded))
+    matrices = block_matrices(job.optimizer, sharded)
+    optimizer = make_optimizer(sharded.parameters, job.optimizer, share, matrices=matrices)
     freeze_for(model, job.transfer)
     session = Session(
         folder=folder,
