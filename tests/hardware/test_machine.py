@@ -3,6 +3,8 @@ from dataclasses import replace
 
 import pytest
 
+from trainwright.cost.corrections import scales_of
+from trainwright.cost.stack import stack
 from trainwright.errors import InvalidInputError
 from trainwright.hardware.catalogue import device, link
 from trainwright.hardware.cluster import Cluster, NodeGroup
@@ -84,8 +86,11 @@ def test_a_division_that_was_not_measured_is_refused(profile):
 def test_learning_moves_half_way_and_can_be_forgotten(profile):
     fresh = forget(profile)
     assert fresh.learned == {}
-    once = learned(fresh, {"forward": (1.0, 1.44), "optimizer": (0.0, 1.0)})
-    assert once.learned == {"forward": pytest.approx(1.2)}
-    wild = learned(once, {"forward": (1.0, 1000.0)})
-    assert wild.learned["forward"] == 2.0
+    once = learned(fresh, {"compute": (1.0, 1.44), "optimizer": (0.0, 1.0)})
+    assert once.learned == {"compute": pytest.approx(1.2)}
+    device = once.division(2).groups[0].device
+    assert device.learned == once.learned
+    assert scales_of(stack("trainwright"), device).compute == pytest.approx(1.2)
+    wild = learned(once, {"compute": (1.0, 1000.0)})
+    assert wild.learned["compute"] == 2.0
     assert forget(wild) == fresh

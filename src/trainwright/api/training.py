@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainwright.api.learning import learn
 from trainwright.errors import DataError, InvalidInputError
 from trainwright.records.folder import run_folder
 from trainwright.records.plan import FILE_NAME as PLAN_NAME
 from trainwright.records.plan import PlanRecord, read_plan, write_plan
+from trainwright.records.run import FILE_NAME as RUN_NAME
 from trainwright.records.run import RunRecord, read_run
 from trainwright.records.step import read_steps
 from trainwright.records.store import write_text
@@ -150,7 +152,11 @@ def run(folder: Path, tell: Tell) -> RunRecord:
     """
     from trainwright.train.run import run_plan
 
-    return run_plan(folder, progress=tell, replan=lambda folder, n_left: replan(folder, n_left, tell))
+    was_done = (folder / RUN_NAME).exists() and read_run(folder).status == "finished"
+    record = run_plan(folder, progress=tell, replan=lambda folder, n_left: replan(folder, n_left, tell))
+    if record.status == "finished" and not was_done:
+        learn(folder, tell)
+    return record
 
 
 def replan(folder: Path, n_left: int, tell: Tell) -> PlanRecord:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from math import prod
 from typing import Any
 
 from trainwright.capture.entries import ATTENTION, PRODUCTS, Entry
 from trainwright.capture.fit import Point, size_of, tidy
+from trainwright.capture.kinds import kind_of
 from trainwright.models.spec import (
     Attention,
     CrossEntropy,
@@ -47,7 +49,24 @@ class Drafting:
     def op(self, entry: Entry, amounts: Sequence[Counter[str]], name: str) -> list[Op]:
         """The op of one entry; two where frozen and trainable parameters meet in one."""
         found = self._of_kind(entry, amounts, name)
-        names = entry.parameters
+        beside = self._beside(amounts, name)
+        if beside is not None:
+            found = replace(found, backward_kernels=found.backward_kernels - beside.backward_kernels)
+        return self._with_parameters(entry, amounts, found) + ([beside] if beside is not None else [])
+
+    def _beside(self, amounts: Sequence[Counter[str]], name: str) -> Pointwise | None:
+        """What a product's backward does beside products; only bytes."""
+        kernels = int(amounts[0]["beside_kernels"])
+        if not kernels:
+            return None
+        whole = max(float(amounts[0]["beside_written"]), 1.0)
+        return Pointwise(
+            name=f"{name} (gradients)", elements=self.size(amounts, "beside_written"), n_kernels=0, reads=0.0,
+            writes=0.0, backward_kernels=kernels, backward_reads=amounts[0]["beside_read"] / whole, backward_writes=1.0,
+        )  # fmt: skip
+
+    def _with_parameters(self, entry: Entry, amounts: Sequence[Counter[str]], found: Op) -> list[Op]:
+        name, names = found.name, entry.parameters
         n_trained = sum(self.n_elements[n] for n in names if self.trainable[n])
         n_frozen = sum(self.n_elements[n] for n in names if not self.trainable[n])
         if n_trained and n_frozen:
@@ -82,7 +101,7 @@ class Drafting:
         )
         common = {
             "name": name, "saved": saved, "split": split, "n_kernels": int(reference["kernels"]),
-            "backward_kernels": int(reference["backward_kernels"]),
+            "backward_kernels": int(reference["backward_kernels"]), "kernel": kind_of(entry.op),
         }  # fmt: skip
         kind = entry.op.name
         if kind in PRODUCTS:
@@ -113,6 +132,7 @@ class Drafting:
         return Matmul(
             rows=rows, n=n, k=k, count=count, n_experts=n_experts, is_convolution=entry.op.name == "convolution",
             input=self.size(amounts, "input") if amounts[0]["input"] else None,
+            window=prod(entry.op.shapes[1][2:]) if entry.op.name == "convolution" else 1,
             **common,  # type: ignore[arg-type]
         )  # fmt: skip
 
@@ -196,7 +216,7 @@ def folded(ops: Sequence[Drawn], at: Point) -> list[Drawn]:
         each = found[i]
         if each.op.n_kernels or each.op.n_parameters or not isinstance(each.op, Pointwise):
             continue
-        others = [j for j, o in enumerate(found) if j != i and isinstance(o.op, Pointwise) and o.op.n_kernels]
+        others = [j for j, o in enumerate(found) if j != i and _takes_more(o.op)]
         if others:
             nearest = min(others, key=lambda j: abs(j - i))
             found[nearest] = _joined(found[nearest], each, at)
@@ -204,11 +224,16 @@ def folded(ops: Sequence[Drawn], at: Point) -> list[Drawn]:
     return found
 
 
+def _takes_more(op: Op) -> bool:
+    return isinstance(op, Pointwise) and op.n_kernels > 0 and not op.kernel
+
+
 def _may_join(last: Drawn, each: Drawn) -> bool:
     return (
         isinstance(last.op, Pointwise)
         and isinstance(each.op, Pointwise)
         and last.unit == each.unit
+        and not (last.op.kernel or each.op.kernel)
         and (last.module == each.module or not each.op.n_kernels or not last.op.n_kernels)
         and last.op.split == each.op.split
         and (last.op.trainable == each.op.trainable or not each.op.n_parameters or not last.op.n_parameters)
@@ -227,6 +252,7 @@ def _joined(last: Drawn, each: Drawn, at: Point) -> Drawn:
 
     op = Pointwise(
         name=first.name if first.n_kernels else second.name,
+        kernel=first.kernel or second.kernel,
         elements=elements,
         n_parameters=first.n_parameters + second.n_parameters,
         trainable=first.trainable if first.n_parameters else second.trainable,

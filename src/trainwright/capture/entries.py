@@ -9,6 +9,7 @@ from math import prod
 
 import torch
 
+from trainwright.capture.kinds import elements_of, kind_of
 from trainwright.capture.trace import OpRecord, SavedRecord, Trace
 from trainwright.models.spec import SavedDtype
 
@@ -45,7 +46,7 @@ def product_of(op: OpRecord) -> tuple[int, int, int, int]:
     shapes = op.shapes[1:] if op.name in ("addmm", "baddbmm") else op.shapes
     left, right = shapes[0], shapes[1]
     if op.name == "convolution":
-        transposed, groups = op.detail
+        transposed, groups, *_ = op.detail
         positions = prod(left[2:] if transposed else op.out_shape[2:]) * left[0]
         inner, outer = (right[0] // groups, prod(right[1:])) if transposed else (prod(right[1:]), right[0] // groups)
         return groups, positions, inner, outer
@@ -98,7 +99,7 @@ def _amounts(op: OpRecord, gradients: list[OpRecord], saves: list[SavedRecord], 
         found["kernels"] = 1
         found["read"] = op.read_bytes / _ELEMENT_BYTES  # type: ignore[assignment]
         found["written"] = op.written_bytes / _ELEMENT_BYTES  # type: ignore[assignment]
-        found["elements"] = op.n_elements
+        found["elements"] = elements_of(op, kind_of(op))
         found["transcendental"] = op.n_elements if op.name in _EXP else 0
         found["flop"] = op.flop  # type: ignore[assignment]
         if op.name == "convolution":
@@ -112,10 +113,19 @@ def _amounts(op: OpRecord, gradients: list[OpRecord], saves: list[SavedRecord], 
         found["backward_flop"] += gradient.flop  # type: ignore[assignment]
         if op.is_view:
             found["elements"] = max(found["elements"], gradient.n_elements)
+        if op.name in PRODUCTS | ATTENTION and _is_beside(gradient):
+            found["beside_kernels"] += 1
+            found["beside_read"] += gradient.read_bytes / _ELEMENT_BYTES  # type: ignore[assignment]
+            found["beside_written"] += gradient.written_bytes / _ELEMENT_BYTES  # type: ignore[assignment]
     for record in saves:
         dtype, n_elements = _saved_as(record)
         found[f"saved_{dtype}"] += n_elements  # type: ignore[assignment]
     return +found
+
+
+def _is_beside(gradient: OpRecord) -> bool:
+    """Whether an op in a product's backward is none of its products, nor the sum for its bias: gradients that meet."""
+    return not gradient.flop and gradient.name != "sum"
 
 
 def _attention_amounts(op: OpRecord, found: Counter[str]) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from trainwright.capture.blocks import Layout, blocks_of, moved_to_producers
 from trainwright.capture.build import Drafting
 from trainwright.capture.entries import Entry, aligned, entries_of
-from trainwright.capture.fit import Point, points
+from trainwright.capture.fit import Point, points, size_of
 from trainwright.capture.inputs import Input, example_of, parse_dims_of
 from trainwright.capture.meta import built_on_meta
 from trainwright.capture.plan import tensor_splits
@@ -23,7 +23,7 @@ from trainwright.capture.step import trace_step
 from trainwright.capture.trace import Trace
 from trainwright.capture.units import runs, shortened, units
 from trainwright.errors import InvalidInputError
-from trainwright.models.spec import ModelSpec
+from trainwright.models.spec import ModelSpec, Size
 
 Unit = Literal["tokens", "images", "graphs", "samples"]
 
@@ -117,6 +117,7 @@ def _captured(model: nn.Module, setup: Setup, labels: tuple[str, str], stands: d
         unit=setup.guessed_unit,
         n_tied_parameters=sum(parameters[n].numel() * (times - 1) for n, times in held.items() if times > 1),
         unknown_flop_share=traces[0].unknown_share,
+        peak=None if stands else _peak(at, traces, parameters),
     )
     return Captured(spec=spec, trace=traces[0], module=model, setup=setup, notes=notes, is_shortened=bool(stands))
 
@@ -139,6 +140,12 @@ def _traced(model: nn.Module, setup: Setup) -> tuple[tuple[Point, ...], list[Tra
 def _trace_at(model: nn.Module, setup: Setup, point: Point) -> Trace:
     example = example_of(setup.inputs, point[0], point[1])
     return trace_step(model, example, kernels=setup.kernels)
+
+
+def _peak(at: Sequence[Point], traces: Sequence[Trace], parameters: Mapping[str, torch.Tensor]) -> Size:
+    """The most bytes alive in a step beside its parameters."""
+    held = sum(parameter.numel() * parameter.element_size() for parameter in parameters.values())
+    return size_of(at, [float(trace.peak_bytes - held) for trace in traces])
 
 
 def _held(rows: Sequence[tuple[Entry, list[Counter[str]]]], parameters: Mapping[str, torch.Tensor]) -> Counter[str]:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from math import ceil, prod
 from typing import Any
 
+import torch
+
 _BLOCK = 16
 _PAGE = 4096
 
@@ -26,9 +28,24 @@ def scratch_bytes(name: str, args: Any, out_bytes: int) -> int:
         return lstm_scratch_bytes(args[0].shape, args[2].shape[1], backward=name.endswith("backward"))
     if name == "convolution" and _is_blocked(args[0], args[1]):
         return max(0, 4 * _forward_elements(args, out_bytes) - out_bytes)
+    if name == "convolution_backward" and _is_depthwise(args):
+        return DEPTHWISE_COPIES * int(args[2].numel() * args[2].element_size())
     if name == "convolution_backward" and _is_blocked(args[1], args[2]):
         return max(0, 4 * _backward_elements(args) - out_bytes)
     return 0
+
+
+DEPTHWISE_COPIES = 257
+"""From how many copies oneDNN sums the gradient of a depthwise weight."""
+
+
+def _is_depthwise(args: Any) -> bool:
+    """Whether that kernel runs: for windows below 16 positions, and for wider ones with channels last in memory."""
+    x, weight = args[1], args[2]
+    if args[9] != x.shape[1] or weight.shape[1] != 1 or x.dim() != 4 or not args[10][1]:
+        return False
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return bool(last == (prod(weight.shape[2:]) >= 16))
 
 
 def _is_blocked(x: Any, weight: Any) -> bool:

@@ -174,7 +174,8 @@ class Recorder(TorchDispatchMode):
             n_bytes = lstm_workspace_bytes(args[0].shape, args[2].shape[1])
             return (*results, workspace.new_empty((n_bytes,), dtype=torch.uint8)), None
         try:
-            return func(*args, **kwargs), None
+            out = func(*args, **kwargs)
+            return _channels_last(name, args, out), None
         except (NotImplementedError, RuntimeError) as error:
             no_kernel = isinstance(error, NotImplementedError) or "no fake impl" in str(error)
             if not no_kernel or not tensors_in(args):
@@ -298,6 +299,17 @@ def _all_on_meta(args: Any, inputs: list[Tensor]) -> Any:
     return torch.utils._pytree.tree_map_only(Tensor, lambda t: t if t.is_meta else t.to("meta"), args)
 
 
+def _channels_last(name: str, args: Any, out: Any) -> Any:
+    """A convolution of channels-last input gives channels-last output, on CPUs and GPUs; on meta it does not."""
+    if name != "convolution" or not _has_channels_last(args[0]):
+        return out
+    return out.new_empty(out.shape).to(memory_format=torch.channels_last)
+
+
+def _has_channels_last(x: Tensor) -> bool:
+    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
 def _traffic(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> tuple[int, int]:
     """Bytes read and written, each storage once, and no more of it than the tensor shows or the storage holds."""
     written = sum(t.numel() * t.element_size() for t in outputs)
@@ -314,9 +326,11 @@ def _traffic(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> tuple[in
 
 
 def _detail(name: str, args: Any) -> tuple[Any, ...]:
-    """What the shapes do not tell: a convolution's groups, whether attention is causal."""
+    """What the shapes do not tell: a convolution's groups and layout, a power, whether attention is causal."""
     if name == "convolution":
-        return (args[6], args[8])
+        return (args[6], args[8], _has_channels_last(args[0]), max(args[3], default=1) > 1)
+    if name == "pow":
+        return (float(args[1]),) if isinstance(args[1], int | float) else ()
     if name == "attention_forward":
         return (args[4],)
     return ()

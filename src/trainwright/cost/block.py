@@ -13,6 +13,7 @@ import numpy as np
 from trainwright.cost.attention import AttentionShape, fused_attention_s, plain_attention_s
 from trainwright.cost.convolution import Operands, passes
 from trainwright.cost.fusion import fused
+from trainwright.cost.kernels import kernel_s, measured_product
 from trainwright.cost.matmul import Product
 from trainwright.cost.pointwise import stream_s
 from trainwright.cost.stack import Stack
@@ -78,7 +79,7 @@ class BlockCost:
     ``*_kernels``: those that the host issues. ``tp_*``: bytes of activations reduced over tp and how often, in forward
     (backward does as many and as much). ``ep_bytes``: what one all-to-all moves; ``ep_calls``: how many in forward.
     ``cp_bytes``: keys and values of this device's tokens. ``parameters`` and ``expert_parameters``: per device, over
-    tp (and ep); ``trainable``: those with gradients.
+    tp (and ep); ``trainable``: those with gradients, in so many ``tensors``.
     """
 
     forward_s: Number = 0.0
@@ -101,6 +102,7 @@ class BlockCost:
     parameters: Number = 0.0
     expert_parameters: Number = 0.0
     trainable: Number = 0.0
+    tensors: Number = 0.0
 
     def times(self, count: Number) -> BlockCost:
         """So many repeats."""
@@ -164,11 +166,34 @@ def _with_parameters(op: Op, shard: Shard, how: Arithmetic, cost: BlockCost) -> 
     else:
         held = op.n_parameters / (shard.tp if op.split != "none" else 1.0)
         where = "parameters"
-    return replace(cost, **{where: held}, trainable=held if op.trainable and not how.lora else 0.0)
+    if not op.trainable or how.lora:
+        return replace(cost, **{where: held})
+    return replace(cost, **{where: held}, trainable=held, tensors=n_tensors(op))
+
+
+def n_tensors(op: Op) -> int:
+    """How many tensors the parameters of an op are, as far as it tells: weights, and a bias for each.
+
+    >>> from trainwright.models.ops import linear
+    >>> n_tensors(linear("q", 8, 8)), n_tensors(linear("qkv", 8, 24, bias=True, parts=3))
+    (1, 6)
+    """
+    if not isinstance(op, Matmul):
+        return 2 if isinstance(op, Pointwise) else 1
+    parts = op.n_kernels if op.count == 1 else 1
+    return max(parts, 1) * (2 if has_bias(op) else 1)
+
+
+def has_bias(op: Matmul) -> bool:
+    """Whether its parameters are more than its weight."""
+    return op.n_parameters > op.k * op.n * op.count * op.n_experts
 
 
 def _matmul(op: Matmul, shard: Shard, how: Arithmetic) -> BlockCost:
-    """2 rows n k forward; the same for the input's gradient and again for the weight's."""
+    """2 rows n k forward; the same for the input's gradient and again for the weight's.
+
+    On a CPU the bias is written over the result first and added to it, and its gradient is a sum of its own.
+    """
     rows = op.rows.at(shard.batch, shard.local_seq)
     product = local_product(op, rows, shard)
     dtype = how.base if op.split in ("vocabulary", "none") or op.is_convolution else how.low
@@ -181,22 +206,25 @@ def _matmul(op: Matmul, shard: Shard, how: Arithmetic) -> BlockCost:
         channels_last=how.stack.channels_last,
         is_plain=how.stack.convolution == "product",
     )
-    each = passes(op, product, of, how.device)
+    each = measured_product(op, product, inputs, dtype, how.device) or passes(op, product, of, how.device)
     backward_s: Number = 0.0
     backward_flop: Number = 0.0
-    wants_weights = op.trainable and op.n_parameters > 0 and not how.lora
+    wants_weights = op.trainable and not (how.lora and op.n_parameters > 0)
     for part_s, wanted in ((each.input_gradient_s, not op.frozen_input), (each.weight_gradient_s, wants_weights)):
-        if wanted or op.n_parameters == 0:
+        if wanted:
             backward_s = backward_s + part_s
             backward_flop = backward_flop + product.flop
     cast_s: Number = 0.0
     if dtype != how.base:  # inputs quantized to the narrow dtype, and gradients backward
         cast_s = stream_s(4.0 * product.m * product.k * product.count, how.device)
+    bias_s: Number = 0.0
+    if how.device.kind == "cpu" and has_bias(op) and not op.is_convolution:
+        bias_s = stream_s(how.base_bytes * product.m * product.n * product.count, how.device)
     return BlockCost(
         forward_s=each.forward_s,
         backward_s=backward_s,
-        forward_stream_s=cast_s,
-        backward_stream_s=1.5 * cast_s,
+        forward_stream_s=cast_s + bias_s,
+        backward_stream_s=1.5 * cast_s + (bias_s if wants_weights else 0.0),
         flop=product.flop,
         backward_flop=backward_flop,
         forward_kernels=op.n_kernels,
@@ -276,11 +304,18 @@ def _pointwise(op: Pointwise, shard: Shard, how: Arithmetic) -> BlockCost:
     each = 4.0 if op.upcast else how.base_bytes if between_products else how.wide_bytes
     scale = elements * each * how.stack.pointwise_traffic
     forward, backward = float(op.n_kernels), float(op.backward_kernels)
-    exp = elements * op.transcendental / forward
-    forward_s = forward * stream_s((op.reads + op.writes) * scale / forward, how.device, transcendental=exp)
+    exp = elements * op.transcendental / max(forward, 1.0)
+    measured = how.device.efficiency.kernels
+    if op.kernel in measured:
+        forward_s = forward * kernel_s(op.kernel, elements, how.device)
+    else:
+        each_s = stream_s((op.reads + op.writes) * scale / max(forward, 1.0), how.device, transcendental=exp)
+        forward_s = forward * each_s
     backward_s: Number = 0.0
     if op.backward_kernels:
-        backward_s = backward * stream_s((op.backward_reads + op.backward_writes) * scale / backward, how.device)
+        own_s = forward * kernel_s(op.kernel, elements, how.device, backward=True)
+        passes = op.backward_reads + op.backward_writes - (OWN_PASSES if op.kernel in measured else 0.0)
+        backward_s = own_s + backward * stream_s(max(passes, 0.0) * scale / backward, how.device)
     return BlockCost(
         forward_stream_s=forward_s,
         backward_stream_s=backward_s,
@@ -289,14 +324,26 @@ def _pointwise(op: Pointwise, shard: Shard, how: Arithmetic) -> BlockCost:
     )
 
 
+OWN_PASSES = 3.0
+"""Times that a measured kernel's own gradient goes over its elements: input and gradient read, gradient written."""
+
+
 def _lookup(op: Lookup, shard: Shard, how: Arithmetic) -> BlockCost:
-    """Rows copied out forward; their gradients scattered back (twice the bytes, in fp32 at worst)."""
+    """Rows copied out forward; their gradients scattered back (twice the bytes, in fp32 at worst).
+
+    Where it was measured: by its own rate, and the rest of the table's gradient is zeroed.
+    """
     rows = op.rows.at(shard.batch, shard.local_seq)
     copied = rows * op.width * how.wide_bytes
     split = op.split == "vocabulary"
+    forward_s, backward_s = stream_s(2.0 * copied, how.device), stream_s(4.0 * copied, how.device)
+    if "embedding" in how.device.efficiency.kernels:
+        zeroed = np.maximum(op.n_entries - rows, 0.0) * op.width * 4.0 * (op.n_parameters > 0 and op.trainable)
+        forward_s = kernel_s("embedding", rows * op.width, how.device)
+        backward_s = kernel_s("embedding", rows * op.width, how.device, backward=True) + stream_s(zeroed, how.device)
     return BlockCost(
-        forward_stream_s=stream_s(2.0 * copied, how.device),
-        backward_stream_s=stream_s(4.0 * copied, how.device),
+        forward_stream_s=forward_s,
+        backward_stream_s=backward_s,
         forward_kernels=op.n_kernels,
         backward_kernels=op.backward_kernels,
         tp_bytes=0.5 * copied if split else 0.0,
@@ -309,12 +356,16 @@ def _cross_entropy(op: CrossEntropy, shard: Shard, how: Arithmetic) -> BlockCost
     elements = op.rows.at(shard.batch, shard.local_seq) * op.n_classes
     elements = elements / (shard.tp if op.split == "vocabulary" else shard.tokens_split)
     passed = elements * how.stack.logits_bytes * how.stack.loss_passes / 3.0
+    forward_s, backward_s = stream_s(2.0 * passed, how.device, transcendental=elements), stream_s(passed, how.device)
+    if "cross_entropy" in how.device.efficiency.kernels:
+        forward_s = kernel_s("cross_entropy", elements, how.device)
+        backward_s = kernel_s("cross_entropy", elements, how.device, backward=True)
     is_split = op.split == "vocabulary"  # then forward reduces the largest logit, and the sum with the wanted one
     return BlockCost(
         tp_bytes=6.0 * op.rows.at(shard.batch, shard.local_seq) if is_split else 0.0,
         tp_calls=1.0 if is_split else 0.0,
-        forward_stream_s=stream_s(2.0 * passed, how.device, transcendental=elements),
-        backward_stream_s=stream_s(passed, how.device),
+        forward_stream_s=forward_s,
+        backward_stream_s=backward_s,
         forward_kernels=op.n_kernels,
         backward_kernels=op.backward_kernels,
     )

@@ -48,9 +48,20 @@ def scales_of(stack: Stack, device: Device, kind: str = "dense") -> Scales:
     >>> scales_of(stack("nemo"), device("H100-SXM")).overlap > 0
     True
     """
+    if device.learned:
+        return _from_runs(device.learned)
     if device.kind == "cpu":
         return AS_IS
     return _scales(correction_names(stack, device, kind))
+
+
+def _from_runs(factors: Mapping[str, float]) -> Scales:
+    """What runs on a machine taught about it (hardware/machine.py)."""
+    work, wire = factors.get("compute", 1.0), factors.get("communication", 1.0)
+    return Scales(
+        compute=work, attention=work, stream=work, host=work, update=factors.get("optimizer", 1.0),
+        tp=wire, cp=wire, ep=wire, dp=wire, pp=wire,
+    )  # fmt: skip
 
 
 def correction_names(stack: Stack, device: Device, kind: str) -> tuple[str, ...]:

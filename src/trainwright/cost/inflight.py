@@ -125,4 +125,6 @@ def _repeats(model: ModelSpec, reach: tuple[Array, Array], ends: tuple[Array, Ar
         end = start + block.repeats
         inner.append(np.clip(np.minimum(reach[1], end) - np.maximum(reach[0], start), 0.0, None))
         start = end
-    return (ends[0], *inner, ends[1]) if len(model.blocks) > 2 else tuple(inner)
+    if len(model.blocks) <= 2:
+        return tuple(inner)
+    return (ends[0] * model.blocks[0].repeats, *inner, ends[1] * model.blocks[-1].repeats)

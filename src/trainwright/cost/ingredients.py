@@ -138,7 +138,7 @@ def states(setting: Setting, where: Spans) -> States:
         "spread": data.gather_s,
     }
     trainable = held.total("trainable")
-    updates = update_s(trainable, rows, setting.how.device, stack)
+    updates = update_s(trainable, held.total("tensors"), rows, setting.how.device, stack)
     once: dict[str, Number] = {
         "update": np.max(updates, axis=0) * (rows.strategy.offload == "none"),
         "offload": offload_s(trainable, rows, setting.group, stack),

@@ -8,7 +8,7 @@ straight lines.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
@@ -19,6 +19,7 @@ from trainwright.cost.inflight import Array, Pipeline, Residence, residence
 from trainwright.cost.memory_rules import MemoryRules
 from trainwright.cost.states import StateBytes, Weights, on_device, state_bytes, trained_parameters, weights
 from trainwright.cost.table import spread
+from trainwright.hardware.device import DTYPE_BYTES
 from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
 from trainwright.models.spec import ModelSpec
@@ -100,11 +101,15 @@ def _out(parts: Mapping[str, Array], is_scalar: bool) -> Parts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Flow:
-    """The blocks of a step as activations see them, and where they lie."""
+    """The blocks of a step as activations see them, and where they lie.
+
+    ``unseen``: what a trace saw alive in backward beyond what the walk over the blocks finds.
+    """
 
     keeper: Keeper
     where: Residence
     blocks: tuple[BlockMemory, ...]
+    unseen: Number = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +141,37 @@ def _fresh(workload: Workload, strategy: Strategy, rules: MemoryRules) -> Array:
 
 
 def _flow(
+    model: ModelSpec, workload: Workload, strategy: Strategy, rules: MemoryRules, where: Residence | None = None
+) -> _Flow:
+    walked = _walked(model, workload, strategy, rules, where)
+    if model.peak is None or strategy.recompute != "none":
+        return walked
+    return replace(walked, unseen=_unseen(model, workload, strategy, rules))
+
+
+UNSEEN = 0.8
+
+
+def _unseen(model: ModelSpec, workload: Workload, strategy: Strategy, rules: MemoryRules) -> Number:
+    """Bytes that a trace saw at its peak beyond the walk over the blocks, in one process and fp32.
+
+    Negative where tensors go sooner than the walk lets them. Divided among ranks as activations are. At most UNSEEN of
+    what the walk finds: a trace at other sizes may have peaked elsewhere.
+    """
+    assert model.peak is not None
+    one, alone = replace(workload, global_batch=1), Strategy(micro_batch=strategy.micro_batch, precision="fp32")
+    fresh = replace(rules, fresh_gradients=True)
+    moving = [moment.bytes for moment in _activities(_walked(model, one, alone, fresh))]
+    waiting = _waiting(_held(model, one, alone, fresh))
+    moments = [a + g + t for a, (g, t) in zip(moving[:-1], waiting[:-1], strict=True)]
+    found = reduce(np.maximum, (np.max(moment, axis=0) for moment in moments))
+    seen = model.peak.at(np.asarray(strategy.micro_batch, dtype=float), float(workload.seq))
+    share = DTYPE_BYTES[strategy.precision] / 4.0 / (np.asarray(strategy.tp, dtype=float) * strategy.pp)
+    unseen: Number = share * np.clip(seen - found, -UNSEEN * found, UNSEEN * found)
+    return unseen
+
+
+def _walked(
     model: ModelSpec, workload: Workload, strategy: Strategy, rules: MemoryRules, where: Residence | None = None
 ) -> _Flow:
     keeper = Keeper(strategy=strategy, rules=rules, seq=float(workload.seq))
@@ -180,9 +216,11 @@ def _pipeline(rules: MemoryRules) -> Pipeline:
 
 
 def _moments_share(held: list[Weights]) -> float:
-    """Moments per trained parameter of the first block, which holds the tied embedding."""
-    trained = float(np.sum(held[0].trained))
-    return float(np.sum(held[0].moments)) / trained if trained else 0.0
+    """Moments per trained parameter of the first block that trains any, which holds a tied embedding."""
+    for each in held:
+        if float(np.sum(each.trained)):
+            return float(np.sum(each.moments)) / float(np.sum(each.trained))
+    return 0.0
 
 
 def _optimizer_temporary(model: ModelSpec, workload: Workload, keeper: Keeper) -> Number:
@@ -203,7 +241,7 @@ def _sum(step: _Held, name: str) -> Array:
         (n * getattr(state, name) for n, state in zip(step.where.repeats, step.states, strict=True)),
         start=np.zeros(()),
     )
-    both = np.minimum(step.where.repeats[0], step.where.repeats[-1]) if len(step.states) > 1 else 0.0
+    both = np.minimum(np.minimum(step.where.repeats[0], step.where.repeats[-1]), 1.0)
     left: Array = total - both * getattr(step.tied, name)
     return left
 
@@ -281,10 +319,12 @@ def _activities(flow: _Flow) -> list[_Activity]:
     for n, block in reversed(placed):
         here, present = in_backward(block), np.minimum(n, 1.0)
         for before in (0.0, np.maximum(n - 1.0, 0.0)):
-            found.append(_Activity(elsewhere=alive - before * block.stored, present=present, here=here))
+            walked = _Activity(elsewhere=alive - before * block.stored, present=present, here=here)
+            unseen = np.maximum(flow.unseen, -walked.bytes)
+            found.append(replace(walked, elsewhere=walked.elsewhere + unseen))
         alive = alive - n * block.stored
     nothing = {"activations": 0.0, "logits": 0.0, "temporary": 0.0}
-    end = _Activity(elsewhere=alive, present=1.0, here=nothing)
+    end = _Activity(elsewhere=alive + flow.unseen, present=1.0, here=nothing)
     return [*found, end, _Activity(elsewhere=0.0, present=1.0, here=nothing)]
 
 

@@ -12,7 +12,7 @@ from trainwright.cost.corrections import is_known, scales_for
 from trainwright.cost.energy import step_joules
 from trainwright.cost.estimate import Estimate, Interval
 from trainwright.cost.ingredients import ingredients
-from trainwright.cost.interval import PROBED, interval, regime
+from trainwright.cost.interval import PROBED, interval, regime, widened
 from trainwright.cost.kind import kind_of
 from trainwright.cost.memory import step_memory
 from trainwright.cost.memory_rules import memory_rules
@@ -66,7 +66,7 @@ def _one_group(model: ModelSpec, workload: Workload, strategy: Strategy, group: 
         hardware_flop=out(hardware),
         tokens_per_step=float(workload.global_batch * (workload.seq if model.unit == "tokens" else 1)),
         n_devices=out(rows.n_devices),
-        step_interval=_out_interval(interval(step_s, "time", name), out),
+        step_interval=_out_interval(widened(interval(step_s, "time", name), group.device.spread), out),
         memory_interval=_out_interval(interval(sum(memory.values(), start=0.0), "memory", name), out),
         sources=SOURCES,
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from trainwright.cost.kernels import kernel_s
 from trainwright.cost.pointwise import stream_s
 from trainwright.cost.stack import Stack
 from trainwright.cost.table import Array, Table
@@ -27,20 +28,27 @@ FOREACH_PASSES = 2.5
 """How often an optimizer that is not one fused kernel goes over the states (PyTorch's foreach AdamW: 12 kernels)."""
 
 
-def update_s(parameters: Any, table: Table, device: Device, stack: Stack) -> Array:
-    """Seconds of clipping and updating ``parameters`` per device (before sharding), per stage.
+def update_s(parameters: Any, tensors: Any, table: Table, device: Device, stack: Stack) -> Array:
+    """Seconds of clipping and updating ``parameters`` in so many ``tensors`` per device (before sharding), per stage.
 
     bytes = states read and written + gradient read + parameter written (+ master copy read and written);
-    clipping reads the gradient once more for its norm and rewrites it.
+    clipping reads the gradient once more for its norm and rewrites it. Where a probe measured the optimizer, its
+    parameters per second and seconds per tensor.
     """
     sharded = table.dp * table.cp if table.strategy.zero_stage > 0 else 1.0
     if table.strategy.zero_stage > 0:
         sharded = np.minimum(table.shard * table.cp, sharded)
+    own, held = device.efficiency, parameters / sharded
+    if table.workload.optimizer in own.kernels and stack.fused_optimizer:
+        clipped = stream_s(np.maximum(3.0 * stack.gradient_bytes * held, 1.0), device) * table.workload.clip
+        return np.where(
+            held > 0, kernel_s(table.workload.optimizer, held, device) + clipped + tensors * own.tensor_s, 0.0
+        )
     low = table.strategy.precision not in ("fp32", "tf32")
     each = 2.0 * STATE_BYTES[table.workload.optimizer] + stack.gradient_bytes
     each = each + (10.0 if low and stack.master_weights else 8.0)
     each = each * (1.0 if stack.fused_optimizer else FOREACH_PASSES)
     if table.workload.clip:
         each = each + 3.0 * stack.gradient_bytes
-    touched = parameters / sharded * each
+    touched = held * each
     return np.where(touched > 0, stream_s(np.maximum(touched, 1.0), device), 0.0)

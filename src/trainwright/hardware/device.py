@@ -89,6 +89,45 @@ class AttentionCurve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KernelRate:
+    """Elements per second of one kind of kernel by how many it works on, memory included, forward and backward.
+
+    Kinds are those of ``Op.kernel`` (models/spec.py): softmax, norms, dropout, gathers and others that do more for an
+    element than move it.
+    """
+
+    elements: tuple[float, ...]
+    forward_per_s: tuple[float, ...]
+    backward_per_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassRate:
+    """One pass of a kind of product: seconds = call_s + FLOP / flop_per_s + bytes / bytes_per_s + weights' / theirs.
+
+    Bytes are those of input and result; the weight's count apart, since its gradient is often summed from copies.
+    """
+
+    call_s: float
+    flop_per_s: float
+    bytes_per_s: float
+    weight_bytes_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductCurve:
+    """A kind of product that is not a plain matrix product (a convolution, an LSTM layer), by its three passes.
+
+    ``channel_block``: channels are filled up to whole blocks, as oneDNN does.
+    """
+
+    forward: PassRate
+    input_gradient: PassRate
+    weight_gradient: PassRate
+    channel_block: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Efficiency:
     """What shares of its datasheet a device really reaches, by kind of work.
 
@@ -98,6 +137,8 @@ class Efficiency:
     ``transcendental_per_s``: exp, tanh, erf and the like, elements per second (None: free behind memory).
     ``stream_points``: (working set in bytes, bytes per second) as measured, caches included; goes before ``stream``.
     ``attention_curves``: by dtype, as measured; goes before ``attention_forward`` and ``attention_backward``.
+    ``kernels`` and ``products``: by kind of kernel (products by dtype too), as measured; go before all of the above.
+    ``tensor_s``: what the optimizer takes for each parameter tensor, however small.
     """
 
     matmul: Mapping[str, MatmulCurve]
@@ -108,6 +149,9 @@ class Efficiency:
     transcendental_per_s: float | None = None
     stream_points: tuple[tuple[float, float], ...] = ()
     attention_curves: Mapping[str, AttentionCurve] = field(default_factory=dict)
+    kernels: Mapping[str, KernelRate] = field(default_factory=dict)
+    products: Mapping[str, Mapping[str, ProductCurve]] = field(default_factory=dict)
+    tensor_s: float = 0.0
     source: str = ""
 
 
@@ -116,7 +160,9 @@ class Device:
     """One device: a GPU, a TPU chip, or the share of a CPU that one process gets.
 
     ``flop_per_s`` is the dense peak by dtype (see DTYPES), accumulating as PyTorch does (fp16 and bf16
-    in fp32); a dtype that is absent is not supported. ``launch_s`` is the least time one kernel takes.
+    in fp32); a dtype that is absent is not supported. ``launch_s`` is the least time one kernel takes. ``spread``: how
+    far repeated measurements of a probe lay from their median; ``learned``: by what runs on it took longer than
+    predicted, by part of the step (compute, optimizer, communication).
     """
 
     name: str
@@ -140,4 +186,6 @@ class Device:
     host_link: str | None = None
     launch_s: float = 0.0
     notes: str = ""
+    spread: float = 0.0
+    learned: Mapping[str, float] = field(default_factory=dict)
     vector_flop_per_s: Mapping[str, float] = field(default_factory=dict)

@@ -41,7 +41,8 @@ class MachineProfile:
     ``divisions``: each way of cutting it into processes that was measured, as a Cluster of one node whose devices are
     the processes. ``resident_bytes``: what a training process holds after its imports. ``spread``: the coefficient of
     variation of repeated measurements; ``is_busy``: other work was running. ``disk_bytes_per_s``: writing, forced out.
-    ``learned``: measured over predicted, by part of the step, from runs on this machine; not the probe's own.
+    ``learned``: measured over predicted, by part of the step (compute, optimizer, communication), from runs on this
+    machine; not the probe's own.
     """
 
     name: str
@@ -134,9 +135,29 @@ def learned(profile: MachineProfile, parts: Mapping[str, tuple[float, float]], w
     for name, (predicted, actual) in parts.items():
         if predicted > 0 and actual > 0:
             factors[name] = min(max(factors.get(name, 1.0) * (actual / predicted) ** weight, 0.5), 2.0)
-    return replace(profile, learned=factors)
+    return taught(profile, factors)
 
 
 def forget(profile: MachineProfile) -> MachineProfile:
     """The profile as the probe measured it, without what runs taught."""
-    return replace(profile, learned={})
+    return taught(profile, {})
+
+
+def taught(profile: MachineProfile, factors: Mapping[str, float]) -> MachineProfile:
+    """The profile with these factors, also where the cost model reads them; every figure of the probe as it was."""
+    return replace(_with_devices(profile, learned=factors), learned=factors)
+
+
+def with_spread(profile: MachineProfile, spread: float) -> MachineProfile:
+    """The profile whose devices tell how far the probe's readings lay apart, so that intervals can be as wide."""
+    return _with_devices(profile, spread=spread)
+
+
+def _with_devices(profile: MachineProfile, **changes: Any) -> MachineProfile:
+    divisions = tuple(
+        replace(
+            cluster, groups=tuple(replace(group, device=replace(group.device, **changes)) for group in cluster.groups)
+        )
+        for cluster in profile.divisions
+    )
+    return replace(profile, divisions=divisions)

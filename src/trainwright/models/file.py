@@ -56,6 +56,8 @@ def load_model(path: Path) -> ModelSpec:
     try:
         blocks = tuple(_block(block) for block in record.pop("blocks"))
         values = {key: value for key, value in record.items() if key not in ("kind", "schema_version")}
+        if values.get("peak"):
+            values["peak"] = Size(**values["peak"])
         return ModelSpec(blocks=blocks, **values)
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidInputError(f"{path} is not a whole captured model: {error}", hint=_AGAIN) from error

@@ -53,6 +53,7 @@ def norm(name: str, width: int, kind: Norm, *, bias: bool = True) -> Pointwise:
         n_parameters=2 * width if bias else width,
         saved=(kept(width, "parameter"), kept(2, "fp32")),
         n_kernels=2 if kind == "layer_plus_one" else 1,
+        kernel="layer_norm",
     )
 
 
@@ -118,6 +119,9 @@ NONLINEARITIES: dict[Activation, Nonlinearity] = {
 }
 
 
+_MEASURED: dict[Activation, str] = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu"}
+
+
 def activation(name: str, width: int, kind: Activation, *, gated: bool, split: Split = "column") -> Pointwise:
     """The MLP's nonlinearity, times the other half where the MLP is gated (Shazeer, arXiv:2002.05202).
 
@@ -138,6 +142,7 @@ def activation(name: str, width: int, kind: Activation, *, gated: bool, split: S
         backward_reads=cost.backward_reads + 4 * extra,
         backward_writes=cost.backward_writes + 2 * extra,
         transcendental=cost.transcendental,
+        kernel=_MEASURED.get(kind, "") if not gated else "",
     )
 
 
@@ -150,7 +155,7 @@ def residual(name: str, width: int) -> Pointwise:
 
 def dropout(name: str, width: int) -> Pointwise:
     """Dropout in one kernel that keeps a mask of one byte an element (CUDA; the CPU keeps it in the input's dtype)."""
-    return Pointwise(name=name, elements=per_token(width), saved=(kept(width, "bool"),))
+    return Pointwise(name=name, elements=per_token(width), saved=(kept(width, "bool"),), kernel="dropout")
 
 
 def rotary(name: str, width: int) -> Pointwise:

@@ -95,7 +95,8 @@ class Op:
 
     ``n_kernels`` and ``backward_kernels`` are how many kernels eager PyTorch launches forward and backward (in fp32);
     ``n_parameters`` counts weights and biases once, ``trainable`` says whether they get gradients. ``frozen_input`` is
-    True where no gradient flows to the input (the first op of a model), so backward is shorter.
+    True where no gradient flows to the input (the first op of a model), so backward is shorter. ``kernel``: its kind
+    (KERNELS, PRODUCTS) where a device may have been measured on it; else it is a plain product, or moves bytes.
     """
 
     name: str
@@ -106,6 +107,23 @@ class Op:
     backward_kernels: int = 1
     trainable: bool = True
     frozen_input: bool = False
+    kernel: str = ""
+
+
+KERNELS = (
+    "dropout", "normal", "exp", "tanh", "sigmoid", "silu", "gelu", "pow", "sqrt", "log", "sin", "softplus",
+    "batch_norm", "layer_norm", "group_norm", "softmax", "safe_softmax", "cross_entropy", "max_pool", "avg_pool",
+    "upsample", "upsample_linear", "embedding", "index", "index_select", "gather", "index_add", "scatter_add",
+    "cumsum", "sort",
+)  # fmt: skip
+"""Kinds of kernels that do more for an element than move it."""
+
+PRODUCTS = (
+    "convolution", "strided_convolution", "transposed_convolution", "grouped_convolution", "depthwise_convolution",
+    "wide_depthwise_convolution", "wide_depthwise_convolution_last", "lstm",
+)  # fmt: skip
+"""Kinds of products that are not plain matrix products. Depthwise is wide from 16 positions of its window up; ``last``:
+with channels last in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +131,8 @@ class Matmul(Op):
     """(rows, k) x (k, n), done ``count`` times side by side; convolutions come here as their matmul.
 
     With experts, each token goes through ``experts_per_token`` of ``n_experts`` weights. FLOP = 2 rows k n count.
-    ``input``: elements of what it multiplies where that is not rows x k, as in a convolution, whose k repeats them.
+    ``input``: elements of what it multiplies where that is not rows x k, as in a convolution, whose k repeats them;
+    ``window``: positions of its window, so that k (n of a transposed one) is that times the channels.
     """
 
     rows: Size
@@ -124,6 +143,7 @@ class Matmul(Op):
     experts_per_token: int = 1
     is_convolution: bool = False
     input: Size | None = None
+    window: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +224,8 @@ class ModelSpec:
     """A whole model: blocks in order, from the input to the loss.
 
     ``n_tied_parameters`` are counted in two ops but exist once (a head that shares the embedding).
-    ``seq`` is the model's own sequence length, image positions or maximum; ``unit`` names what one sample is.
+    ``seq`` is the model's own sequence length, image positions or maximum; ``unit`` names what one sample is. ``peak``:
+    the most bytes alive in forward and backward beside parameters and optimizer states, where a trace in fp32 saw it.
     """
 
     name: str
@@ -215,6 +236,7 @@ class ModelSpec:
     unit: Literal["tokens", "images", "graphs", "samples"] = "tokens"
     n_tied_parameters: int = 0
     unknown_flop_share: float = 0.0
+    peak: Size | None = None
 
     @property
     def n_parameters(self) -> int:

@@ -9,9 +9,17 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright.hardware.device import AttentionCurve, MatmulCurve
+from trainwright.cost.kernels import FEW_CHANNELS
+from trainwright.hardware.device import AttentionCurve, KernelRate, MatmulCurve, PassRate, ProductCurve
 from trainwright.hardware.link import Collective, MeasuredCollective
-from trainwright.probe.samples import AttentionSample, LinkSample, MatmulSample, StreamSample
+from trainwright.probe.samples import (
+    AttentionSample,
+    KernelSample,
+    LinkSample,
+    MatmulSample,
+    ProductSample,
+    StreamSample,
+)
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -78,6 +86,114 @@ def stream_points(samples: Sequence[StreamSample], call_s: float) -> tuple[tuple
     rates = [s.touched_bytes / max(s.seconds - call_s, 0.2 * s.seconds) for s in samples]
     padded = [rates[0], *rates, rates[-1]]
     return tuple((s.touched_bytes, statistics.median(padded[i : i + 3])) for i, s in enumerate(samples))
+
+
+def kernel_rates(samples: Sequence[KernelSample]) -> dict[str, KernelRate]:
+    """Elements per second of each kind by size, what calls on nearly nothing (of kind "") take being taken off.
+
+    >>> sample = KernelSample(kind="silu", n_elements=10**6, forward_s=1e-3, backward_s=2e-3)
+    >>> kernel_rates([sample])["silu"].backward_per_s
+    (500000000.0,)
+    """
+    found: dict[str, KernelRate] = {}
+    calls = [sample for sample in samples if not sample.kind]
+    ahead_s = statistics.median(sample.forward_s for sample in calls) if calls else 0.0
+    back_s = statistics.median(sample.backward_s for sample in calls) if calls else 0.0
+    for kind in dict.fromkeys(sample.kind for sample in samples if sample.kind):
+        chosen = [sample for sample in samples if sample.kind == kind]
+        sizes = sorted({sample.n_elements for sample in chosen})
+        at = [[sample for sample in chosen if sample.n_elements == size] for size in sizes]
+        found[kind] = KernelRate(
+            elements=tuple(float(size) for size in sizes),
+            forward_per_s=tuple(_per_s(same, [s.forward_s for s in same], ahead_s) for same in at),
+            backward_per_s=tuple(_per_s(same, [s.backward_s for s in same], back_s) for same in at),
+        )
+    return found
+
+
+def _per_s(same: Sequence[KernelSample], seconds: Sequence[float], call_s: float) -> float:
+    """Where there is no gradient (0 s), a rate that costs nothing."""
+    median = statistics.median(seconds)
+    return same[0].n_elements / max(median - call_s, 0.2 * median, same[0].n_elements * 1e-15)
+
+
+def product_curves(samples: Sequence[ProductSample], block: int) -> dict[str, dict[str, ProductCurve]]:
+    """Curves by kind and dtype; ``block`` for the kinds that fill channels up."""
+    found: dict[str, dict[str, ProductCurve]] = {}
+    for kind, dtype in dict.fromkeys((sample.kind, sample.dtype) for sample in samples):
+        same = [sample for sample in samples if (sample.kind, sample.dtype) == (kind, dtype)]
+        own_block = block if kind in BLOCKED else 1
+        flop = [sample.flop * _filling(sample, own_block) for sample in same]
+        moved, weights = [sample.moved_bytes for sample in same], [sample.weight_bytes for sample in same]
+        design = np.array([np.ones(len(same)), flop, moved, weights]) * _told(kind)[:, None]
+        found.setdefault(kind, {})[dtype] = ProductCurve(
+            forward=pass_rate(design, np.array([sample.forward_s for sample in same])),
+            input_gradient=pass_rate(design, np.array([sample.input_gradient_s for sample in same])),
+            weight_gradient=pass_rate(design, np.array([sample.weight_gradient_s for sample in same])),
+            channel_block=own_block,
+        )
+    return found
+
+
+def _told(kind: str) -> Array:
+    """Which of (calls, FLOP, bytes, weights' bytes) so few shapes can tell apart: 1 or 0 each."""
+    if kind in ("convolution", "strided_convolution"):
+        return np.ones(4)
+    if kind == "lstm":
+        return np.array([0.0, 1.0, 0.0, 1.0])
+    return np.array([0.0, 1.0, 1.0, float(kind.endswith("_last"))])
+
+
+BLOCKED = ("convolution", "strided_convolution", "transposed_convolution")
+
+
+def _filling(sample: ProductSample, block: int) -> float:
+    """As cost/kernels.py fills channels up."""
+    outer = float(np.ceil(sample.outer / block) * block / sample.outer)
+    few = sample.inner < FEW_CHANNELS
+    return outer if few else outer * float(np.ceil(sample.inner / block) * block / sample.inner)
+
+
+def pass_rate(design: Array, seconds: Array) -> PassRate:
+    """The rates of PassRate from calls, FLOP, bytes and weights' bytes (4, samples); relative errors, none negative.
+
+    >>> design = np.array([[1.0] * 5, [1e9, 2e9, 1e8, 5e8, 1e7], [1e6, 8e6, 9e6, 1e6, 2e6], [1e6, 1e5, 2e4, 8e6, 1e3]])
+    >>> rate = pass_rate(design, 2e-5 + design[1] / 1e11 + design[2] / 1e10 + design[3] / 5e9)
+    >>> round(rate.flop_per_s / 1e9), round(rate.bytes_per_s / 1e9), round(rate.weight_bytes_per_s / 1e9)
+    (100, 10, 5)
+    """
+    scale = np.maximum(design.max(axis=1), 1e-30)
+    columns = design / scale[:, None] / seconds
+    weight: Array = np.ones(len(seconds))
+    found: Array = np.zeros(4)
+    for _ in range(6):  # towards least absolute errors, so that one disturbed reading counts little
+        found = _not_negative(columns * np.sqrt(weight), np.sqrt(weight))
+        weight = 1.0 / np.maximum(np.abs(found @ columns - 1.0), 0.05)
+    call_s, flop_s, byte_s, weight_s = found / scale
+    return PassRate(
+        call_s=float(call_s),
+        flop_per_s=float(1.0 / max(flop_s, 1e-16)),
+        bytes_per_s=float(1.0 / max(byte_s, 1e-14)),
+        weight_bytes_per_s=float(1.0 / max(weight_s, 1e-14)),
+    )
+
+
+def _not_negative(columns: Array, target: Array) -> Array:
+    """Least squares without negative coefficients: of all sets of columns the best whose solution is positive.
+
+    Lawson and Hanson, Solving least squares problems, 1974, chapter 23; with four columns all sets can be tried.
+    """
+    best: Array = np.zeros(len(columns))
+    least = float("inf")
+    told = [i for i, column in enumerate(columns) if np.any(column)]
+    for chosen in range(1, 2 ** len(told)):
+        kept = [i for n, i in enumerate(told) if chosen >> n & 1]
+        solution = np.asarray(np.linalg.lstsq(columns[kept].T, target, rcond=None)[0], dtype=float)
+        error = float(np.sum((solution @ columns[kept] - target) ** 2))
+        if np.all(solution >= 0) and error < least:
+            least, best = error, np.zeros(len(columns))
+            best[kept] = solution
+    return best
 
 
 def collectives(samples: Sequence[LinkSample]) -> dict[Collective, tuple[MeasuredCollective, ...]]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,17 @@ from trainwright import env
 from trainwright.errors import InvalidInputError, MissingExtraError, TrainwrightError
 from trainwright.hardware.cluster import Cluster
 from trainwright.hardware.encode import from_plain, to_plain
-from trainwright.hardware.machine import CachePoint, Exercise, MachineProfile, forget, load_machine, save_machine
+from trainwright.hardware.machine import (
+    CachePoint,
+    Exercise,
+    MachineProfile,
+    forget,
+    learned,
+    load_machine,
+    save_machine,
+    taught,
+    with_spread,
+)
 from trainwright.probe.division import Division, divisions
 from trainwright.probe.identity import Identity, busy_core_s, identity
 from trainwright.probe.samples import Orders, Samples
@@ -46,7 +56,7 @@ def this_machine(
         raise MissingExtraError("torch is not installed, so this machine cannot be measured", hint=_INSTALL)
     profile = measure(who, quick=quick, say=say)
     profile = replace(profile, name=name or (known.name if known else profile.name))
-    return _kept(replace(profile, learned=known.learned if known else {}), path, say)
+    return _kept(taught(profile, known.learned if known else {}), path, say)
 
 
 def forget_learned() -> MachineProfile:
@@ -55,6 +65,14 @@ def forget_learned() -> MachineProfile:
     profile = forget(load_machine(path))
     save_machine(profile, path)
     return profile
+
+
+def learn(parts: Mapping[str, tuple[float, float]], say: Say = say_nothing) -> None:
+    """Correct this machine's stored profile by a run: (predicted, measured) seconds by part of the step."""
+    path = machine_path(identity())
+    known = _known(path, say)
+    if known is not None:
+        _kept(learned(known, parts), path, say)
 
 
 _INSTALL = "pip install 'trainwright[train]'"
@@ -122,8 +140,11 @@ def measure(who: Identity, *, quick: bool, say: Say) -> MachineProfile:
     )
     if profile.is_busy:
         say(f"the machine is busy: others take {others_share:.0%} of it; the figures are less sure")
-    return profile
+    return with_spread(profile, max(spread, BUSY_LEAST_SPREAD) if profile.is_busy else spread)
 
+
+BUSY_LEAST_SPREAD = 0.15
+"""How far figures measured on a busy machine are taken to lie off, at least."""
 
 BUSY_SHARE = 0.3
 BUSY_SPREAD = 0.08

@@ -14,6 +14,8 @@ from trainwright.probe.identity import Identity
 from trainwright.probe.samples import Samples
 
 SOURCE = "measured by trainwright probe"
+CPU_BLOCK = 16
+"""Channels of oneDNN's layout with AVX-512 (nChw16c)."""
 
 
 def division_cluster(cut: Division, answers: Sequence[Samples], who: Identity) -> Cluster:
@@ -67,6 +69,7 @@ def _efficiency(cut: Division, answers: Sequence[Samples]) -> tuple[dict[str, fl
     middle = tuple(
         (column[0][0], statistics.median(rate for _, rate in column)) for column in zip(*points, strict=True)
     )
+    block = CPU_BLOCK if cut.device == "cpu" else 1
     widest = max(rate for _, rate in middle)
     unused = Saturation(best=attention["fp32"].forward_flop_per_s / peaks["fp32"], half=0.0)
     return peaks, Efficiency(
@@ -77,6 +80,9 @@ def _efficiency(cut: Division, answers: Sequence[Samples]) -> tuple[dict[str, fl
         transcendental_per_s=statistics.median(a.exp_per_s for a in answers),
         stream_points=middle,
         attention_curves=attention,
+        kernels=fit.kernel_rates([s for a in answers for s in a.kernels]),
+        products=fit.product_curves([s for a in answers for s in a.products], block),
+        tensor_s=statistics.median(a.dispatch.tensor_s for a in answers),
         source=SOURCE,
     )
 

@@ -59,12 +59,44 @@ class AttentionSample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KernelSample:
+    """One kind of kernel over so many elements, or an optimizer's update of so many parameters, measured."""
+
+    kind: str
+    n_elements: int
+    forward_s: float
+    backward_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductSample:
+    """A convolution or an LSTM layer, measured by pass. ``inner`` and ``outer``: channels that blocks fill up.
+
+    ``moved_bytes``: of input and result; ``weight_bytes``: of an LSTM, once for each time step.
+    """
+
+    kind: str
+    dtype: str
+    inner: int
+    outer: int
+    flop: float
+    moved_bytes: float
+    weight_bytes: float
+    forward_s: float
+    input_gradient_s: float
+    weight_gradient_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchSample:
-    """Seconds per kernel, forward (recorded by autograd) and backward, and of one kernel without autograd."""
+    """Seconds per kernel, forward (recorded by autograd) and backward, and of one kernel without autograd; and what the
+    optimizer takes for each parameter tensor.
+    """
 
     forward_s: float
     backward_s: float
     bare_s: float
+    tensor_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +132,8 @@ class Samples:
     exp_per_s: float
     attention: tuple[AttentionSample, ...]
     dispatch: DispatchSample
+    kernels: tuple[KernelSample, ...]
+    products: tuple[ProductSample, ...]
     links: tuple[LinkSample, ...]
     caches: tuple[CacheSample, ...]
     exercises: Mapping[str, Mapping[str, float]]

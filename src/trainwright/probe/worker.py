@@ -16,8 +16,10 @@ from trainwright.probe.allocator import keep_pages
 from trainwright.probe.attention import measure_attention
 from trainwright.probe.caches import measure_caches
 from trainwright.probe.clock import Clock, cpu_done
+from trainwright.probe.convolution import measure_convolutions, measure_lstms
 from trainwright.probe.dispatch import measure_dispatch
 from trainwright.probe.exercises import measure_exercises
+from trainwright.probe.kernels import measure_kernels
 from trainwright.probe.links import measure_links
 from trainwright.probe.matmul import measure_matmuls
 from trainwright.probe.memory import exp_per_s, measure_streams
@@ -34,11 +36,14 @@ def work(orders: Orders) -> Samples:
     clock = _clock(orders)
     begin = time.perf_counter()
     resident = _resident_bytes() if orders.n_ranks == 1 else 0.0
+    warm_up(WARM_S if orders.device == "cpu" else 0.0)
     matmuls = measure_matmuls(clock, device, orders.dtypes)
     streams = measure_streams(clock, device)
     exponentials = exp_per_s(clock, device)
     attention = measure_attention(clock, device, orders.dtypes)
     dispatch = measure_dispatch(clock, device)
+    kernels = measure_kernels(clock, device)
+    products = [*measure_convolutions(clock, device, orders.dtypes), *measure_lstms(clock, device, orders.dtypes)]
     links = measure_links(device, orders.link_sizes, orders.budget_s) if orders.n_ranks > 1 else []
     samples = Samples(
         matmuls=tuple(matmuls),
@@ -46,6 +51,8 @@ def work(orders: Orders) -> Samples:
         exp_per_s=exponentials,
         attention=tuple(attention),
         dispatch=dispatch,
+        kernels=tuple(kernels),
+        products=tuple(products),
         links=tuple(links),
         caches=measure_caches() if orders.with_lessons else (),
         exercises=measure_exercises(clock, device) if orders.with_lessons else {},
@@ -62,6 +69,18 @@ def work(orders: Orders) -> Samples:
     return samples
 
 
+WARM_S = 1.5
+"""A processor holds its highest clock for about a second; a training step has the one after that."""
+
+
+def warm_up(seconds: float) -> None:
+    """Multiply for so long, with all threads."""
+    square = torch.randn(512, 512)
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        square @ square
+
+
 def _join(orders: Orders) -> None:
     backend = "gloo" if orders.device == "cpu" else "nccl"
     if orders.device != "cpu":
@@ -76,7 +95,12 @@ def _clock(orders: Orders) -> Clock:
         meet=dist.barrier if together else cpu_done,
         done=cpu_done if orders.device == "cpu" else torch.cuda.synchronize,
         budget_s=orders.budget_s / 120.0,
+        hurry_after_s=HURRY * orders.budget_s,
     )
+
+
+HURRY = 4.0
+"""After so many times the seconds that measuring takes on an idle machine, readings are cut short."""
 
 
 def _resident_bytes() -> float:

@@ -1,0 +1,47 @@
+"""What a run teaches the machine's stored profile, apart from what the probe measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from trainwright.records.plan import read_plan
+from trainwright.records.run import read_run
+from trainwright.records.step import read_steps
+
+Tell = Callable[[Any], None]
+
+LEAST_STEPS = 10
+MOST_SPREAD = 0.15
+"""From how many measured steps the machine's profile learns, and how far apart their middle half may lie."""
+
+
+def learn(folder: Path, tell: Tell) -> bool:
+    """Correct this machine's profile by what the parts of a run took; whether it was: an unsteady run teaches nothing.
+
+    The plan must be for this machine as it was probed. `trainwright probe --forget` drops what runs taught.
+    """
+    from trainwright.probe import machine as probed
+    from trainwright.report.compare import predicted_parts
+
+    plan, record, steps = read_plan(folder), read_run(folder), read_steps(folder)
+    seconds = sorted(step.seconds for step in steps[-record.measured_steps :])
+    if plan.cluster.get("source") != PROBED or len(seconds) < LEAST_STEPS:
+        return False
+    quarter = len(seconds) // 4
+    if seconds[-1 - quarter] - seconds[quarter] > MOST_SPREAD * record.step_s:
+        return False
+    expected = predicted_parts(plan.chosen)
+    work = ("forward", "backward", "other")
+    parts = {
+        "compute": (sum(expected[name] for name in work), sum(record.time.get(name, 0.0) for name in work)),
+        "optimizer": (expected["optimizer"], record.time.get("optimizer", 0.0)),
+        "communication": (expected["communication"], record.time.get("communication", 0.0)),
+    }
+    probed.learn({name: pair for name, pair in parts.items() if max(pair) > 0.01 * record.step_s}, tell)
+    return True
+
+
+PROBED = "measured by trainwright probe"
+"""Where a plan's figures come from if a probe of this machine made them (probe/result.py)."""

@@ -1,0 +1,95 @@
+"""Seconds of kernels that a probe measured by kind: norms, dropout, gathers; convolutions and LSTM layers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trainwright.cost.convolution import Passes
+from trainwright.cost.matmul import Product, curve
+from trainwright.hardware.device import DTYPE_BYTES, Device, PassRate, ProductCurve
+from trainwright.models.spec import Matmul
+from trainwright.units import Number
+
+_RELATIVES = {
+    "strided_convolution": "convolution",
+    "transposed_convolution": "convolution",
+    "grouped_convolution": "convolution",
+    "depthwise_convolution": "grouped_convolution",
+    "wide_depthwise_convolution": "depthwise_convolution",
+    "wide_depthwise_convolution_last": "wide_depthwise_convolution",
+}
+"""Whose curve a kind of product borrows where it was not measured."""
+
+
+def kernel_s(kind: str, elements: Number, device: Device, *, backward: bool = False) -> Number:
+    """Seconds of one kernel of this kind, or of its gradient; 0 where nobody measured it.
+
+    >>> from dataclasses import replace
+    >>> from trainwright.hardware.catalogue import device
+    >>> from trainwright.hardware.device import KernelRate
+    >>> rate = KernelRate(elements=(1e4, 1e6), forward_per_s=(1e9, 1e9), backward_per_s=(5e8, 5e8))
+    >>> known = device("H100-SXM")
+    >>> measured = replace(known, efficiency=replace(known.efficiency, kernels={"softmax": rate}))
+    >>> round(float(kernel_s("softmax", 1e5, measured)), 9), kernel_s("softmax", 1e5, known)
+    (0.0001, 0.0)
+    """
+    rate = device.efficiency.kernels.get(kind)
+    if rate is None:
+        return 0.0
+    per_s = rate.backward_per_s if backward else rate.forward_per_s
+    at = np.interp(np.log(np.maximum(elements, 1.0)), np.log(rate.elements), np.log(per_s))
+    seconds: Number = elements / np.exp(at)
+    return seconds
+
+
+def measured_product(op: Matmul, product: Product, inputs: Number, dtype: str, device: Device) -> Passes | None:
+    """A convolution or an LSTM layer by its measured curve; None where the device has none.
+
+    ``inputs``: elements of what it multiplies. The formula is PassRate's, with FLOP filled up to whole channel blocks;
+    an LSTM reads its weight once a time step, and moves nothing else that counts.
+    """
+    shape = _curve(op, dtype, device)
+    if shape is None:
+        return None
+    each = DTYPE_BYTES[dtype]
+    weights = each * op.k * op.n * product.count
+    flop = product.flop * _filling(op, shape.channel_block)
+    moved = 0.0 if op.kernel == "lstm" else each * (inputs + _outputs(op, product))
+    return Passes(
+        forward_s=_pass_s(shape.forward, flop, moved, weights),
+        input_gradient_s=_pass_s(shape.input_gradient, flop, moved, weights),
+        weight_gradient_s=_pass_s(shape.weight_gradient, flop, moved, weights),
+    )
+
+
+def _curve(op: Matmul, dtype: str, device: Device) -> ProductCurve | None:
+    kind = op.kernel or ("convolution" if op.is_convolution else "")
+    while kind and kind not in device.efficiency.products:
+        kind = _RELATIVES.get(kind, "")
+    return curve(device.efficiency.products[kind], dtype) if kind else None
+
+
+def _filling(op: Matmul, block: int) -> float:
+    """FLOP done over FLOP asked for, where channels are filled up; a few input channels stay as they are."""
+    if op.kernel == "transposed_convolution":
+        inner, outer = op.k, max(op.n // op.window, 1)
+    else:
+        inner, outer = max(op.k // op.window, 1), op.n
+    filled = float(np.ceil(outer / block) * block / outer)
+    return filled if inner < FEW_CHANNELS else filled * float(np.ceil(inner / block) * block / inner)
+
+
+FEW_CHANNELS = 4
+"""Below so many input channels oneDNN reads an image as it is."""
+
+
+def _outputs(op: Matmul, product: Product) -> Number:
+    """Elements of the result; a transposed convolution is taken to double both sides of its input."""
+    if op.kernel != "transposed_convolution":
+        return product.m * op.n * product.count
+    return product.m * op.n / op.window * min(op.window, 4) * product.count
+
+
+def _pass_s(rate: PassRate, flop: Number, moved: Number, weights: Number) -> Number:
+    moving_s = moved / rate.bytes_per_s + weights / rate.weight_bytes_per_s
+    return rate.call_s + flop / rate.flop_per_s + moving_s
