@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trainwright.cost.intensity import standings
 from trainwright.plan.answer import Answer
 from trainwright.plan.choice import Choice, describe
 from trainwright.report.gantt import pipeline_gantt
@@ -29,7 +30,7 @@ def plan_html(answer: Answer) -> str:
             ("Where the time goes", _time(answer)),
             ("Timeline of a step", pipeline_gantt(best, answer.question.subject.job.global_batch)),
             ("Time, money and memory", _front(answer)),
-            ("Roofline", _roofline(best)),
+            ("Roofline", _roofline(answer)),
             ("One change at a time", _directions(answer)),
             ("Not looked at", paragraphs(answer.result.left_out)),
         ),
@@ -95,18 +96,31 @@ def _front(answer: Answer) -> str:
     return charts
 
 
-def _roofline(choice: Choice) -> str:
-    """The device's roof, and where the step as a whole stands under it: FLOP a byte against FLOP/s."""
-    device, precision = choice.cluster.groups[0].device, choice.strategy.precision
+def _roofline(answer: Answer) -> str:
+    """The device's roof, the products of a micro-batch under it, and the mean rate of the whole step as a level."""
+    choice, subject = answer.best, answer.question.subject
+    group, precision = choice.cluster.groups[0], choice.strategy.precision
+    device, found = (
+        group.device,
+        standings(subject.model, subject.job.workload, choice.strategy, group, answer.question.task.stack),
+    )
     peak = device.flop_per_s.get(precision, max(device.flop_per_s.values()))
     ridge = peak / device.memory_bytes_per_s
     xs = [ridge / 100, ridge, ridge * 100]
-    roof = Series(name=f"{device.name} {precision}", x=xs, y=[min(peak, x * device.memory_bytes_per_s) for x in xs])
     reached = float(choice.estimate.model_flop) / choice.step_s
-    mark = Series(name=f"this plan, {100 * reached / peak:.0f} % of peak", x=[ridge * 10], y=[reached], joined=False)
+    series = [
+        Series(name=f"{device.name} {precision}", x=xs, y=[min(peak, x * device.memory_bytes_per_s) for x in xs]),
+        Series(
+            name="products of a micro-batch",
+            x=[one.flop_per_byte for one in found],
+            y=[one.flop_per_s for one in found],
+            joined=False,
+        ),
+        Series(name=f"the whole step, {100 * reached / peak:.0f} % of peak", x=[xs[0], xs[-1]], y=[reached, reached]),
+    ]
     return line_chart(
-        "Roofline: what the device can do, and what the model's FLOP of this step reach",
-        [roof, mark],
+        "Roofline: what the device can do, what its products reach, and the mean of the step",
+        series,
         Axis(label="FLOP per byte", log=True),
         Axis(label="FLOP/s", format=lambda value: format_rate(value, "FLOP/s"), log=True),
     )
