@@ -156,10 +156,12 @@ def main() -> None:
     cluster = None
     if not given.no_time:
         from trainwright.hardware.machine import load_machine
+        from trainwright.probe.allocator import keep_pages
         from trainwright.probe.machine import this_machine
 
         profile = load_machine(given.profile) if given.profile else this_machine()
         cluster = profile.division(1)
+        keep_pages()
         torch.set_num_threads(cluster.groups[0].device.n_threads)
     rows = []
     for entry in ZOO:
