@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from tests.train.plans import tiny_job, tiny_plan
 
-from trainwright.errors import InvalidInputError, PreemptedError, TrainwrightError
+from trainwright.errors import InvalidInputError, PreemptedError
 from trainwright.jobs.job import Job, OptimizerSettings, RateSchedule, Stopping, SyncSettings
 from trainwright.jobs.strategy import Strategy
 from trainwright.records.run import RunRecord, read_run
@@ -76,9 +76,9 @@ def test_diloco_killed_and_resumed_ends_with_the_same_bits(tmp_path: Path, monke
     run_plan(alone)
     folder = tiny_plan(tmp_path / "killed", job=job, strategy=DP2, model=DOOMED)
     (tmp_path / "misfortune").write_text(json.dumps({"kind": "kill", "call": 4, "rank": 1}))
-    with pytest.raises(TrainwrightError, match="was killed by SIGKILL"):
-        run_plan(folder)
-    assert run_plan(folder).resumed_from in (None, 2)  # the checkpoint may still have been on its way
+    record = run_plan(folder)  # which starts the processes again by itself
+    assert record.status == "finished"
+    assert not (tmp_path / "misfortune").exists()
     last = {each: sorted((each / "checkpoints").glob("step_*"))[-1] for each in (alone, folder)}
     assert last[alone].name == "step_00000007"
     for file in ("rank_0.safetensors", "rank_1.safetensors"):
