@@ -127,7 +127,7 @@ def calibrated_scales(measured: Measured, cases: Sequence[Case], blind: Array) -
     """
     sources, groups = np.array([case.source for case in cases]), [case.group for case in cases]
     answer = blind.copy()
-    fold_of = _folds(groups)
+    fold_of = folds_of(groups)
     sizes = tuple("many" if case.cluster.n_devices > 8 else "one node" for case in cases)
     own_names = tuple(measured.names[LEVELS.index(level)] for level in ("stack", "device"))
     mine = replace(measured, names=(*own_names, sizes), weights=np.ones(len(cases)), owners=())
@@ -142,7 +142,7 @@ def calibrated_scales(measured: Measured, cases: Sequence[Case], blind: Array) -
     return answer
 
 
-def _folds(groups: Sequence[str]) -> Array:
+def folds_of(groups: Sequence[str]) -> Array:
     """A fold for each row: the same for all rows of a group, and even over a source's groups."""
     names = sorted(set(groups))
     order = np.random.default_rng(0).permutation(len(names))

@@ -75,13 +75,20 @@ def _value(axis: str, word: str, text: str) -> Any:
 def parse_pins(texts: Iterable[str]) -> tuple[Pin, ...]:
     """All pins; two that leave an axis no value contradict each other and are both named."""
     pins = tuple(parse_pin(text) for text in texts)
-    for axis in dict.fromkeys(pin.axis for pin in pins):
-        on_axis = [pin for pin in pins if pin.axis == axis]
+    refuse_contradictions(pins)
+    return pins
+
+
+def refuse_contradictions(pins: Iterable[Pin]) -> None:
+    """InvalidInputError where pins leave an axis no value, naming them."""
+    by_axis: dict[str, list[Pin]] = {}
+    for pin in pins:
+        by_axis.setdefault(pin.axis, []).append(pin)
+    for axis, on_axis in by_axis.items():
         kept = [pin for pin in on_axis if pin.keep]
         if kept and not any(all(pin.allows(value) for pin in on_axis) for value in kept[0].values):
             named = " and ".join(repr(pin.text) for pin in on_axis)
             raise InvalidInputError(f"{named} contradict each other", hint=f"keep one of the pins on {axis}")
-    return pins
 
 
 def allowed(pins: Iterable[Pin], axis: str, value: Any) -> bool:

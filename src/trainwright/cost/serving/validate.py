@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,11 @@ from trainwright.cost.serving.calibration import (
     predict,
 )
 from trainwright.cost.serving.corrections import shipped
-from trainwright.cost.validate import By, Validation, Way
+from trainwright.cost.validate import FOLDS, By, Validation, Way, folds_of
 
 Array = NDArray[Any]
 ROWS_OF_A_SOURCE = 40.0
 """Beyond so many figures a source gains no more weight."""
-
-FOLDS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +77,7 @@ def calibrated_scales(laid: Laid, blind: Array) -> Array:
     One owner has several machines: one engine, one device, one way of measuring each get their own share.
     """
     sources, groups = np.array([case.source for case in laid.cases]), [case.group for case in laid.cases]
-    fold_of = _folds(groups)
+    fold_of = folds_of(groups)
     own_names = tuple(
         (f"{names[0]} {case.replica.stored.name}", names[1], f"{names[0]} {case.what}")
         for case, names in zip(laid.cases, laid.measured.names, strict=True)
@@ -100,14 +98,6 @@ def calibrated_scales(laid: Laid, blind: Array) -> Array:
                 own = fit(measured.take(learned), base=blind[learned], spreads=OWN_SPREADS)
                 answer[judged] = blind[judged] + own.of_all([own_names[i] for i in judged])
     return answer
-
-
-def _folds(groups: Sequence[str]) -> Array:
-    """A fold for each row: the same for all rows of a group."""
-    names = sorted(set(groups))
-    order = np.random.default_rng(0).permutation(len(names))
-    fold = {name: int(place) % FOLDS for name, place in zip(names, order, strict=True)}
-    return np.array([fold[name] for name in groups])
 
 
 def scales_for(way: Way, laid: Laid) -> Array:

@@ -10,8 +10,8 @@ from trainwright.cost.serving.point import ladder
 from trainwright.cost.serving.replica import Replica
 from trainwright.cost.serving.room import room
 from trainwright.errors import DoesNotFitError, InvalidInputError
+from trainwright.plan.pins import pinned_values
 from trainwright.plan.serving.explain import Change, changes, sentences
-from trainwright.plan.serving.pins import wanted
 from trainwright.plan.serving.question import Offer, ServingQuestion
 from trainwright.plan.serving.search import ServingResult, fitting, ladder_of, search
 from trainwright.plan.serving.space import kv_names, legal, replicas, weight_names
@@ -105,7 +105,7 @@ def _nothing_legal(question: ServingQuestion) -> InvalidInputError:
         ("weights", question.serving.weights, question.stack.weights),
         ("kv", question.serving.kv, question.stack.kv),
     ):
-        names = (stated,) if stated else wanted(question.pins, axis) or ()
+        names = (stated,) if stated else pinned_values(question.pins, axis) or ()
         if names and not set(names) & set(known):
             return InvalidInputError(
                 f"{question.stack.name} knows no {axis} in {' or '.join(map(str, names))}",

@@ -12,7 +12,7 @@ from trainwright.hardware.cluster import Cluster
 from trainwright.jobs.serving import Serving
 from trainwright.models.spec import Attention, ModelSpec
 from trainwright.plan.aim import Goal
-from trainwright.plan.serving.pins import ServingPin
+from trainwright.plan.pins import Pin
 
 USUAL_ENGINE = "vllm"
 OWN_ENGINE = "trainwright"
@@ -28,7 +28,7 @@ class ServingQuestion:
     clusters: tuple[Cluster, ...]
     stack: ServingStack
     goal: Goal = "cheapest"
-    pins: tuple[ServingPin, ...] = ()
+    pins: tuple[Pin, ...] = ()
     max_devices: int | None = None
     n_shown: int = 8
 

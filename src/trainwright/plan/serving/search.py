@@ -15,7 +15,7 @@ from trainwright.cost.serving.replica import Replica
 from trainwright.cost.serving.room import Room, most_sequences, room
 from trainwright.jobs.serving import Serving
 from trainwright.plan.pareto import front
-from trainwright.plan.serving.pins import allowed, wanted
+from trainwright.plan.pins import allowed, pinned_values
 from trainwright.plan.serving.question import Offer, ServingQuestion
 from trainwright.plan.serving.space import replicas
 
@@ -83,7 +83,7 @@ def _fitting(question: ServingQuestion) -> tuple[list[Fitting], list[tuple[str, 
     """What fits. In a large space no pipelines where the weights fit a group without, unless asked for."""
     groups = [(cluster, group) for cluster in question.clusters for group in cluster.groups]
     every = [(cluster, one) for cluster, group in groups for one in replicas(question, group)]
-    few = len(every) <= MANY_CANDIDATES or wanted(question.pins, "pp") is not None
+    few = len(every) <= MANY_CANDIDATES or pinned_values(question.pins, "pp") is not None
     found: list[Fitting] = []
     too_large, n_skipped = [], 0
     for cluster, replica in sorted(every, key=lambda each: each[1].pp):
@@ -125,7 +125,7 @@ def fitting(question: ServingQuestion, cluster: str, replica: Replica, held: Roo
 
 
 def _counts(question: ServingQuestion, most: int) -> tuple[int, ...]:
-    pinned = wanted(question.pins, "replicas")
+    pinned = pinned_values(question.pins, "replicas")
     if pinned is not None:
         return tuple(sorted(int(count) for count in pinned if int(count) <= most))
     tried = {*range(1, min(most, MANY_REPLICAS) + 1), most}

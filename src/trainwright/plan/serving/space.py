@@ -13,7 +13,7 @@ from trainwright.errors import InvalidInputError
 from trainwright.hardware.cluster import NodeGroup
 from trainwright.jobs.serving import WeightFormatName
 from trainwright.models.spec import Attention, Matmul
-from trainwright.plan.serving.pins import allowed, wanted
+from trainwright.plan.pins import allowed, pinned_values
 from trainwright.plan.serving.question import ServingQuestion
 
 Reason = Literal["engine", "heads", "experts", "layers", "nodes", "devices", "format"]
@@ -125,7 +125,7 @@ def _splits(question: ServingQuestion, group: NodeGroup, most: int) -> Iterator[
 
 
 def _values(question: ServingQuestion, axis: str, usual: Sequence[int]) -> list[int]:
-    pinned = wanted(question.pins, axis)
+    pinned = pinned_values(question.pins, axis)
     return [int(value) for value in (usual if pinned is None else pinned) if allowed(question.pins, axis, value)]
 
 
@@ -134,7 +134,7 @@ def weight_names(question: ServingQuestion, group: NodeGroup) -> list[WeightForm
 
     Narrower ones change answers, so nobody gets them unasked.
     """
-    named = [question.serving.weights] if question.serving.weights else wanted(question.pins, "weights")
+    named = [question.serving.weights] if question.serving.weights else pinned_values(question.pins, "weights")
     rates = group.device.flop_per_s
     plain = "bf16" if "bf16" in rates else "fp16" if "fp16" in rates else "fp32"
     usual = [plain, *(["fp8"] if "fp8" in rates else [])]
@@ -154,7 +154,7 @@ def _multiplies(name: int | str, group: NodeGroup) -> bool:
 def kv_names(question: ServingQuestion, group: NodeGroup, stored: str) -> list[str]:
     """Formats of the cache looked at: the user's, else that of the activations, or as wide a one the engine has."""
     base = base_dtype(weight_format(stored), group.device)
-    named = [question.serving.kv] if question.serving.kv else wanted(question.pins, "kv")
+    named = [question.serving.kv] if question.serving.kv else pinned_values(question.pins, "kv")
     usual = next((name for name in (base, "bf16", "fp16", "fp32") if name in question.stack.kv), base)
     names = [usual] if named is None else [str(name) for name in named]
     return [name for name in names if allowed(question.pins, "kv", name) and name in question.stack.kv]
