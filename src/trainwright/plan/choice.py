@@ -45,6 +45,15 @@ class Choice:
         device_s = self.step_s * float(self.strategy.n_devices)
         return device_s if self.dollars_per_step is None else self.dollars_per_step
 
+    def utilization(self, *, hardware: bool = False) -> float | None:
+        """MFU, or HFU with what is recomputed: FLOP per second over the first device's peak of the precision.
+
+        None where that device states no such peak.
+        """
+        peak = self.cluster.groups[0].device.flop_per_s.get(self.strategy.precision)
+        done = self.estimate.hardware_flop if hardware else self.estimate.model_flop
+        return None if peak is None else float(done) / self.step_s / peak
+
     @property
     def fit_probability(self) -> float | None:
         """How likely what it occupies stays below the device's memory; None without an interval."""

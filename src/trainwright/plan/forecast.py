@@ -46,12 +46,6 @@ class Forecast:
             likely = 1.0 if self.choice.occupied_bytes <= self.choice.capacity_bytes else 0.0
         return "yes" if likely >= SURE else "no" if likely <= 1.0 - SURE else "close"
 
-    def utilization(self, *, hardware: bool = False) -> float | None:
-        """MFU, or HFU with what is recomputed: FLOP per second over the peak of the precision; None without one."""
-        peak = self.device.flop_per_s.get(self.choice.strategy.precision)
-        done = self.choice.estimate.hardware_flop if hardware else self.choice.estimate.model_flop
-        return None if peak is None else float(done) / self.choice.step_s / peak
-
 
 def forecast(subject: Subject, cluster: Cluster, strategy: Strategy, stack_name: str) -> Forecast:
     """The prediction of a legal strategy; an impossible one raises with every rule it breaks."""

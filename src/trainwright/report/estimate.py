@@ -11,7 +11,7 @@ from rich.table import Table
 
 from trainwright.cost.estimate import Interval
 from trainwright.cost.rule_of_thumb import differences
-from trainwright.plan.choice import describe
+from trainwright.plan.choice import Choice, describe
 from trainwright.plan.forecast import Forecast
 from trainwright.report.plan_json import choice_json
 from trainwright.units import format_bytes, format_count, format_dollars, format_rate, format_seconds
@@ -42,21 +42,15 @@ def headline(forecast: Forecast) -> str:
 def summary(forecast: Forecast) -> list[str]:
     """Step, rate, utilization, memory, energy, money, days."""
     choice, estimate = forecast.choice, forecast.choice.estimate
-    span = _span(estimate.step_interval, format_seconds)
-    lines = [
-        f"step      {format_seconds(choice.step_s)}{span}, {format_rate(float(estimate.tokens_per_s), 'tokens/s')}"
-    ]
-    mfu, hfu = forecast.utilization(), forecast.utilization(hardware=True)
+    lines = [f"step      {step_line(choice)}"]
+    mfu, hfu = forecast.choice.utilization(), forecast.choice.utilization(hardware=True)
     if mfu is not None and hfu is not None:
         peak = forecast.device.flop_per_s[choice.strategy.precision]
         lines.append(
             f"use       MFU {100 * mfu:.1f} %, HFU {100 * hfu:.1f} % of {format_rate(peak, 'FLOP/s')} dense "
             f"{choice.strategy.precision}"
         )
-    lines.append(
-        f"memory    {format_bytes(choice.occupied_bytes)} of {format_bytes(choice.capacity_bytes)} a device"
-        f"{_span(estimate.memory_interval, format_bytes)}"
-    )
+    lines.append(f"memory    {memory_line(choice)}")
     lines.append(f"fits      {ANSWERS[forecast.fits]}")
     if estimate.energy_j is not None:
         watts = float(estimate.energy_j) / choice.step_s / float(estimate.n_devices)
@@ -66,6 +60,19 @@ def summary(forecast: Forecast) -> list[str]:
     if choice.dollars_per_step is not None:
         lines.append(f"money     {format_dollars(choice.dollars_per_step)} a step")
     return lines + job_lines(forecast)
+
+
+def step_line(choice: Choice) -> str:
+    """Seconds of a step with their interval, and tokens per second."""
+    estimate = choice.estimate
+    span = _span(estimate.step_interval, format_seconds)
+    return f"{format_seconds(choice.step_s)}{span}, {format_rate(float(estimate.tokens_per_s), 'tokens/s')}"
+
+
+def memory_line(choice: Choice) -> str:
+    """What the fullest device loses at the peak of what it has, with the interval."""
+    span = _span(choice.estimate.memory_interval, format_bytes)
+    return f"{format_bytes(choice.occupied_bytes)} of {format_bytes(choice.capacity_bytes)} a device{span}"
 
 
 def job_lines(forecast: Forecast) -> list[str]:
@@ -156,8 +163,8 @@ def estimate_json(forecast: Forecast) -> dict[str, Any]:
         "device": forecast.device.name,
         **choice_json(forecast.choice, n_steps),
         "fits": forecast.fits,
-        "mfu": forecast.utilization(),
-        "hfu": forecast.utilization(hardware=True),
+        "mfu": forecast.choice.utilization(),
+        "hfu": forecast.choice.utilization(hardware=True),
         "model_flop": float(estimate.model_flop),
         "hardware_flop": float(estimate.hardware_flop),
         "energy_j": None if estimate.energy_j is None else float(estimate.energy_j),

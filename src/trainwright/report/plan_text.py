@@ -10,6 +10,7 @@ from trainwright.plan.answer import Answer
 from trainwright.plan.chance import beats
 from trainwright.plan.choice import Choice, describe
 from trainwright.plan.explain import SURE
+from trainwright.report.estimate import step_line
 from trainwright.units import format_bytes, format_count, format_dollars, format_seconds
 
 N_FRONT = 6
@@ -53,7 +54,7 @@ def device_names(choice: Choice) -> str:
 
 
 def why(answer: Answer) -> tuple[str, ...]:
-    """Sentences: what limits it, memory, the runner-up, how sure."""
+    """Sentences: the step and its interval, what limits it, memory, the runner-up, how sure."""
     explanation = answer.explanation
     sure = []
     if explanation.fits_probability is not None:
@@ -62,7 +63,9 @@ def why(answer: Answer) -> tuple[str, ...]:
         sure.append(f"beats the runner-up with probability {100 * explanation.wins_probability:.0f} %")
     if explanation.ties:
         sure.append(f"{explanation.ties} of the shown are ties within the error, marked =")
-    return (*explanation.sentences, *(("; ".join(sure),) if sure else ()))
+    mfu = answer.best.utilization()
+    step = step_line(answer.best) + ("" if mfu is None else f", MFU {100 * mfu:.1f} %")
+    return (step, *explanation.sentences, *(("; ".join(sure),) if sure else ()))
 
 
 def _columns(*names: str) -> Table:
