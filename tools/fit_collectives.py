@@ -1,18 +1,19 @@
-"""Fit latency, efficiency and ramp of links from published all-reduces and sends.
+"""Fit latency, efficiency, ramp and start of links from published all-reduces and sends.
 
     python -m tools.fit_collectives          write the constants into src/trainwright/hardware/data/links.toml
     python -m tools.fit_collectives --check  each system from the others' constants; the table into docs/accuracy.md
 
-A link has three constants: seconds a step, share of the bandwidth, bytes at which the ramp turns. They belong to the
-link; every system on it shares them. Left out, a system takes the median over the other links of the same place
-(inside a node, or between) of each constant, the ramp scaled by bandwidth.
+A link has four constants: seconds a step, share of the bandwidth, bytes that a large message waits for, least seconds
+of a collective. They belong to the link; every system on it shares them. Each is held, weakly, to what is usual
+(PRIOR), or series of large messages only would leave the latency open. Left out, a system takes the median over the
+other links of the same place (inside a node, or between) of each constant, the waiting bytes scaled by bandwidth.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -32,12 +33,13 @@ LEAST_BYTES = 16e3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """One published system: how its rows begin, and its links in the catalogue."""
+    """One published system: how its rows begin, and its links in the catalogue; ``ranks`` where it has one for few."""
 
     gpu: str
     source: str
     intra: str
     inter: str | None = None
+    ranks: tuple[int, ...] = ()
 
 
 SYSTEMS = (
@@ -48,7 +50,19 @@ SYSTEMS = (
     System(gpu="B200 SXM 180GB", source="stas00", intra="NVLink-5", inter="EFA-3200-per-8"),
     System(gpu="H100 80GB SXM (p5.48xlarge)", source="awsome", intra="NVLink-4", inter="EFA-3200-per-8"),
     System(gpu="A100 80GB SXM (p4de.24xlarge)", source="awsome", intra="NVLink-3", inter="EFA-400-per-8"),
+    System(gpu="A100 80GB PCIe, pairwise", source="vidur", intra="NVLink-3-bridge", ranks=(2,)),
+    System(gpu="A100 80GB PCIe, pairwise", source="vidur", intra="PCIe-4-x16", ranks=(4,)),
+    System(gpu="H100 NVL/PCIe, pairwise", source="vidur", intra="NVLink-4-bridge", ranks=(2,)),
+    System(gpu="H100 NVL/PCIe, pairwise", source="vidur", intra="PCIe-5-x16", ranks=(4,)),
+    System(gpu="GTX 1080 Ti", source="DeepBench", intra="PCIe-3-x16", ranks=(2, 4, 8)),
+    System(gpu="Titan X (Pascal)", source="DeepBench", intra="PCIe-3-x16", ranks=(2, 4, 8)),
 )
+
+PRIOR = {True: (1.2e-6, 0.8, 8e-5, 4e-5), False: (1.5e-5, 0.8, 8e-5, 4e-5)}
+"""Usual constants of a link inside a node, and between: seconds a step (NCCL's tuner: 0.6 to 3.4 us over NVLink), share
+of the bandwidth, seconds at full rate of the waiting bytes, least seconds."""
+PRIOR_SPREAD = np.array([1.0, 0.15, 1.0, 0.3])
+PRIOR_WEIGHT = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +86,14 @@ def published() -> list[Sizes]:
     """Every series of a known system, from 16 kB up."""
     series: dict[tuple[System, Literal["all_reduce", "p2p"], int, int], list[tuple[float, float]]] = {}
     for row in rows("collectives"):
-        if row["op"] not in ("all_reduce", "send_recv") or not (row["nodes"].isdigit() and row["ranks"].isdigit()):
+        nodes = row["nodes"] or ("1" if "DeepBench" in row["source"] else "")  # its systems have up to 8 in one
+        if row["op"] not in ("all_reduce", "send_recv") or not (nodes.isdigit() and row["ranks"].isdigit()):
             continue
         for system in SYSTEMS if re.fullmatch(r"[0-9.e+]+", row["size_bytes"]) else ():
-            n_nodes, size = int(row["nodes"]), float(row["size_bytes"])
+            n_nodes, size = int(nodes), float(row["size_bytes"])
             if not row["gpu"].startswith(system.gpu) or system.source not in row["source"] or size < LEAST_BYTES:
                 continue
-            if n_nodes == 1 or system.inter:
+            if (n_nodes == 1 or system.inter) and int(row["ranks"]) in (system.ranks or (int(row["ranks"]),)):
                 seconds = float(row["latency_us"]) / 1e6 if row["latency_us"] else size / float(row["algbw"]) / 1e9
                 kind: Literal["all_reduce", "p2p"] = "all_reduce" if row["op"] == "all_reduce" else "p2p"
                 series.setdefault((system, kind, n_nodes, int(row["ranks"])), []).append((size, seconds))
@@ -109,17 +124,36 @@ def fit(series: Sequence[Sizes]) -> dict[str, Link]:
                 changed = links | {name: moved(links[name], point)}
                 return sum(float(np.minimum(np.abs(errors(s, changed)), 1.0).mean()) for s in mine)
 
-            start = np.array([np.log(3e-6 if within else 2e-5), 0.8, np.log(2e7)])
-            simplex = np.vstack([start, start + np.diag([0.7, 0.1, 1.0])])
-            point = minimize(total, start, method="Nelder-Mead", options={"maxfev": 400, "initial_simplex": simplex}).x
-            links[name] = moved(links[name], point)
+            links[name] = moved(links[name], best_point(total, usual(links[name], within)))
     return links
+
+
+def best_point(total: Callable[[Array], float], start: Array) -> Array:
+    """The constants of least loss and least distance from ``start``, from a simplex on either side of it."""
+
+    def held(point: Array) -> float:
+        return total(point) + PRIOR_WEIGHT * float(np.sum(((point - start) / PRIOR_SPREAD) ** 2))
+
+    steps = np.diag([0.7, 0.1, 1.0, 0.4])
+    found = [
+        minimize(held, start, method="Nelder-Mead", options={"maxfev": 500, "initial_simplex": simplex})
+        for simplex in (np.vstack([start, start + steps]), np.vstack([start, start - steps]))
+    ]
+    point: Array = min(found, key=lambda one: float(one.fun)).x
+    return point
+
+
+def usual(old: Link, within: bool) -> Array:
+    """The point to start from: the logarithm of each constant but the share."""
+    latency_s, share, waiting_s, start_s = PRIOR[within]
+    return np.array([np.log(latency_s), share, np.log(waiting_s * old.bytes_per_s), np.log(start_s)])
 
 
 def moved(old: Link, point: Array) -> Link:
     """The link with these constants."""
-    efficiency, half = float(np.clip(point[1], 0.3, 1.05)), float(np.exp(point[2]))
-    return replace(old, latency_s=float(np.exp(point[0])), efficiency=efficiency, half_bytes=half)
+    latency_s, half_bytes, start_s = np.exp(point[[0, 2, 3]]).tolist()
+    share = float(np.clip(point[1], 0.3, 1.0))
+    return replace(old, latency_s=latency_s, efficiency=share, half_bytes=half_bytes, start_s=start_s)
 
 
 def without(series: Sequence[Sizes], system: System) -> dict[str, Link]:
@@ -135,6 +169,7 @@ def without(series: Sequence[Sizes], system: System) -> dict[str, Link]:
             latency_s=float(np.median([other.latency_s for other in kin])),
             efficiency=float(np.median([other.efficiency for other in kin])),
             half_bytes=float(np.median([k.half_bytes / k.bytes_per_s for k in kin])) * links[name].bytes_per_s,
+            start_s=float(np.median([other.start_s for other in kin])),
         )
     return links
 
@@ -156,7 +191,7 @@ def check(series: Sequence[Sizes]) -> list[str]:
 
 
 def write(links: Mapping[str, Link]) -> None:
-    """The three constants, in place."""
+    """The four constants, in place."""
     text = LINKS.read_text()
     for name, found in links.items():
         begin = text.index(f'name = "{name}"\n')
@@ -166,8 +201,11 @@ def write(links: Mapping[str, Link]) -> None:
         for key, value in (
             ("latency_us", found.latency_s * 1e6),
             ("efficiency", found.efficiency),
+            ("start_us", found.start_s * 1e6),
             ("half_mb", found.half_bytes / 1e6),
         ):
+            if f"\n{key} = " not in entry:
+                entry = entry.replace("\nhalf_mb = ", f"\n{key} = 0\nhalf_mb = ")
             entry = re.sub(rf"^{key} = .*$", f"{key} = {value:.3g}", entry, flags=re.MULTILINE)
         text = text[:begin] + entry + text[end:]
     LINKS.write_text(text)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from trainwright.cost.network import (
-    START_STEPS,
+    P2P_START_S,
+    SMALL_SHARE,
+    START_S,
     Span,
     all_reduce_s,
     collective_s,
     hierarchical_all_reduce_s,
-    p2p_s,
+    ramped_s,
     ring_all_reduce_s,
 )  # fmt: skip
 from trainwright.hardware.catalogue import link
@@ -53,13 +57,21 @@ def test_measured_times_go_first_and_only_for_their_ranks() -> None:
     table = MeasuredCollective(n_ranks=2, message_bytes=(1e3, 1e6), seconds=(1e-3, 1e-2))
     gloo = Link(name="gloo", bytes_per_s=1e9, latency_s=0.0, source="test", measured={"all_reduce": (table,)})
     assert float(collective_s("all_reduce", 1e6, span(2, 2, gloo))) == pytest.approx(1e-2)
-    assert float(collective_s("all_reduce", 1e6, span(4, 4, gloo))) == pytest.approx(1.5e-3)
+    assert float(collective_s("all_reduce", 1e6, span(4, 4, gloo))) == pytest.approx(1.5e-3 + START_S)
 
 
-def test_starting_takes_a_few_steps_of_the_slowest_link() -> None:
+def test_a_collective_takes_its_start_its_steps_and_at_least_what_starting_one_takes() -> None:
     late = Link(name="late", bytes_per_s=1e15, latency_s=1e-6, source="test")
-    assert float(collective_s("all_gather", 1.0, span(4, 4, late))) == pytest.approx((3 + START_STEPS) * 1e-6)
-    assert float(p2p_s(1.0, span(2, 2, late))) == pytest.approx(1e-6)
+    assert float(collective_s("all_gather", 1.0, span(4, 4, late))) == pytest.approx(START_S + 3e-6)
+    assert float(collective_s("p2p", 1.0, span(2, 2, late))) == pytest.approx(P2P_START_S + 1e-6)
+    slow_host = replace(late, start_s=4e-5)
+    assert float(collective_s("all_gather", 1.0, span(4, 4, slow_host))) == pytest.approx(4e-5)
+
+
+def test_large_messages_go_in_chunks_and_small_ones_at_once() -> None:
+    ramp = replace(FAST, half_bytes=1e7)
+    assert float(ramped_s(3e5, ramp)) == pytest.approx(3e5 / SMALL_SHARE / 300e9)
+    assert float(ramped_s(3e9, ramp)) == pytest.approx(3.01e9 / 300e9)
 
 
 @pytest.mark.parametrize(

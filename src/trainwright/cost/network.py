@@ -49,9 +49,11 @@ def span(group: NodeGroup, n_ranks: Number, stride: Number = 1.0) -> Span:
     return Span(n_ranks=n_ranks, ranks_per_node=inside, intra=group.intra, inter=group.inter)
 
 
+START_S = 1.2e-5
+"""What starting a collective takes: NCCL's tuner (src/graph/tuning.cc) has 6.6 us (LL), 14 (LL128) and 8.4 (Simple)."""
+
 START_STEPS = 2.5
-"""What starting a collective takes, in steps of its slowest link: NCCL's tuner (src/graph/tuning.cc) has 8.4 us to
-start and 3.4 us a hop inside a node with the Simple protocol."""
+"""What starting one between nodes takes on top, in steps of the network."""
 
 
 def collective_s(kind: Collective, message_bytes: Number, where: Span) -> Number:
@@ -69,8 +71,12 @@ def collective_s(kind: Collective, message_bytes: Number, where: Span) -> Number
         "broadcast": broadcast_s,
         "p2p": p2p_s,
     }[kind](message_bytes, where)
-    if kind != "p2p":
-        modelled = modelled + START_STEPS * np.where(where.n_nodes > 1, where.inter.latency_s, where.intra.latency_s)
+    is_far = where.n_nodes > 1
+    if kind == "p2p":
+        modelled = modelled + P2P_START_S
+    else:
+        modelled = modelled + START_S + START_STEPS * np.where(is_far, where.inter.latency_s, 0.0)
+        modelled = np.maximum(modelled, np.where(is_far, where.inter.start_s, where.intra.start_s))
     for link, applies in ((where.intra, where.n_nodes == 1), (where.inter, where.ranks_per_node == 1)):
         for table in link.measured.get(kind, ()):
             hit = np.logical_and(applies, where.n_ranks == table.n_ranks)
@@ -168,23 +174,33 @@ def broadcast_s(message_bytes: Number, where: Span) -> Number:
 
 def p2p_s(message_bytes: Number, where: Span) -> Number:
     """One message to the next rank, over the network when any neighbours lie in different nodes."""
-    inside = where.intra.latency_s + ramped_s(message_bytes, where.intra)
-    outside = where.inter.latency_s + ramped_s(message_bytes, where.inter)
+    inside, outside = (each.latency_s + message_bytes / (each.bytes_per_s * each.efficiency)
+                       for each in (where.intra, where.inter))  # fmt: skip
     return np.where(where.n_nodes > 1, outside, inside)
 
 
-def ramped_s(message_bytes: Number, link: Link) -> Number:
-    """Seconds of a message over one device's link: sqrt(message (message + half)) / (bandwidth efficiency).
+P2P_START_S = 8e-6
+"""What starting a send takes: 7 us on H100, 9 on A100 PCIe, 13 on A100 SXM (Vidur's send and receive of 16 kB)."""
 
-    Small messages are cut into chunks too small to keep every channel busy: at ``half_bytes`` the rate is 0.71 of the
-    best, at a hundredth of it 0.1. Fitted form (tools/fit_collectives.py); F7 of the planners' table has the same ramp.
+SMALL_SHARE = 0.6
+"""Share of a link's best rate that small messages reach: they go in flagged lines (LL128), not in chunks. Fitted."""
+
+
+def ramped_s(message_bytes: Number, link: Link) -> Number:
+    """Seconds of a message passed along a ring or tree over one device's link, by the faster of two protocols.
+
+    t = min(message / small share, message + half_bytes) / (bandwidth efficiency)
+
+    Small messages go in flagged lines (LL128), at a part of the rate and at once; large ones in chunks (Simple), at the
+    whole rate once the chain of ranks is full, for which ``half_bytes`` stands. Structure: NCCL, src/graph/tuning.cc;
+    Hu et al., "Demystifying NCCL", arXiv:2507.04786.
 
     >>> link = Link(name="a", bytes_per_s=1e9, latency_s=0.0, source="example", half_bytes=3e6)
-    >>> float(ramped_s(1e6, link))
-    0.002
+    >>> float(ramped_s(3e6, link)), float(ramped_s(9e6, link))
+    (0.005, 0.012)
     """
     rate = link.bytes_per_s * link.efficiency
-    seconds: Number = np.sqrt(message_bytes * (message_bytes + link.half_bytes)) / rate
+    seconds: Number = np.minimum(message_bytes / SMALL_SHARE, message_bytes + link.half_bytes) / rate
     return seconds
 
 

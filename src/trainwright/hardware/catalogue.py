@@ -184,6 +184,7 @@ def build_link(raw: Mapping[str, Any]) -> Link:
         latency_s=raw["latency_us"] * 1e-6,
         efficiency=raw.get("efficiency", 0.8),
         half_bytes=raw.get("half_mb", 1.0) * 1e6,
+        start_s=raw.get("start_us", 0.0) * 1e-6,
         in_network_reduction=raw.get("in_network_reduction", False),
         source=f"{raw['source']} ({raw['date']})",
         notes=raw.get("notes", ""),

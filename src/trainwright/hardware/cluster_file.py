@@ -39,7 +39,7 @@ _DEVICE_MORE = (
     "host_link", "network", "per_node", "vector_tflops", "date", "notes",
 )  # fmt: skip
 _LINK = ("name", "bandwidth_gb_per_s", "latency_us", "source")
-_LINK_MORE = ("efficiency", "half_mb", "in_network_reduction", "date", "notes")
+_LINK_MORE = ("efficiency", "half_mb", "start_us", "in_network_reduction", "date", "notes")
 _WORDS = ("name", "vendor", "architecture", "kind", "form_factor", "memory_type", "link", "host_link", "network")
 _KINDS = ("gpu", "tpu", "npu")
 

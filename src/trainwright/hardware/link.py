@@ -23,6 +23,8 @@ class Link:
     """A link as one device sees it: bytes per second in one direction, and seconds per message.
 
     ``efficiency`` is the share of ``bytes_per_s`` that collectives reach with large messages.
+    ``start_s``: least seconds of a collective that PyTorch starts on the hosts this link comes with, however small.
+    ``half_bytes``: what the first chunks of a large message wait for, until all ranks are at work, in bytes.
     ``measured`` holds what a probe saw for each collective, and then goes before the formulas.
     """
 
@@ -32,6 +34,7 @@ class Link:
     source: str
     efficiency: float = 1.0
     half_bytes: float = 0.0
+    start_s: float = 0.0
     in_network_reduction: bool = False
     measured: Mapping[Collective, tuple[MeasuredCollective, ...]] = field(default_factory=dict)
     notes: str = ""
