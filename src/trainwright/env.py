@@ -110,6 +110,21 @@ def openmp_threads() -> str | None:
     return os.environ.get("OMP_NUM_THREADS")
 
 
+def settle_gpu_settings() -> None:
+    """What torch and NCCL read when they begin with a GPU, where the user has not said otherwise.
+
+    Memory in segments that grow, so that shapes which change leave no holes; collectives that free their inputs when
+    they are done; an error in one of them ends the process instead of leaving the others to wait.
+    """
+    settings = {
+        "PYTORCH_ALLOC_CONF": "expandable_segments:True",
+        "TORCH_NCCL_AVOID_RECORD_STREAMS": "1",
+        "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+
+
 def worker_environment(n_threads: int) -> dict[str, str]:
     """The environment of a process that computes on this machine: ours, its threads, no network for models.
 

@@ -21,13 +21,13 @@ from trainwright.runtime.model import build_model
 from trainwright.runtime.place import Place, join_local, use_threads
 from trainwright.runtime.verify import Outcome, agree, compare, roughen, take_steps
 
-BATCH, SEQ = 8, 16
+BATCH, SEQ, VOCABULARY = 8, 16, 37
 SMALL: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 4,
     "num_attention_heads": 4,
     "intermediate_size": 64,
-    "vocab_size": 101,
+    "vocab_size": VOCABULARY,
 }
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
@@ -37,7 +37,7 @@ def llama(**changes: Any) -> nn.Module:
 
 
 def gpt2() -> nn.Module:
-    sizes = {"n_embd": 32, "n_layer": 4, "n_head": 4, "vocab_size": 101, "n_positions": 32}
+    sizes = {"n_embd": 32, "n_layer": 4, "n_head": 4, "vocab_size": VOCABULARY, "n_positions": 32}
     return _causal("gpt2", {**sizes, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0})
 
 
@@ -70,7 +70,7 @@ class Denoiser(nn.Module):
         from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
         super().__init__()
-        sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "vocab_size": 101}
+        sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "vocab_size": VOCABULARY}
         self.t5 = _exact(AutoModelForSeq2SeqLM, AutoConfig.for_model("t5", **sizes, dropout_rate=0.0))
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -88,10 +88,11 @@ class Matching(nn.Module):
         sizes = {k: v for k, v in SMALL.items() if k != "vocab_size"}
         text = {**SMALL, "max_position_embeddings": 16, "eos_token_id": 1, "bos_token_id": 0}
         config = AutoConfig.for_model(
-            "clip", text_config=text, vision_config={**sizes, "image_size": 32, "patch_size": 8}, projection_dim=16
-        )
+            "clip", text_config=text, vision_config={**sizes, "image_size": 32, "patch_size": 8}, projection_dim=16,
+            logit_scale_init_value=1.0,
+        )  # fmt: skip
         self.clip = _exact(AutoModel, config)
-        ids = torch.arange(10)[:, None] * 7 % 90 + torch.arange(2, 8)[None]
+        ids = torch.arange(10)[:, None] * 7 % 29 + torch.arange(2, 8)[None]
         self.register_buffer("texts", torch.cat([ids, torch.ones(10, 1, dtype=torch.long)], dim=1))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -105,9 +106,9 @@ class Own(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(3)
-        self.embed = nn.Embedding(101, 32)
+        self.embed = nn.Embedding(VOCABULARY, 32)
         self.blocks = nn.ModuleList(nn.Sequential(nn.LayerNorm(32), Widened()) for _ in range(3))
-        self.head = nn.Linear(32, 101)
+        self.head = nn.Linear(32, VOCABULARY)
         self.tensor_plan = {
             "embed": "embedding_rowwise",
             "blocks.*.1.up": "colwise",
@@ -178,7 +179,7 @@ def batch(kind: str, step: int) -> tuple[Tensor, Tensor]:
     if kind in ("vit", "clip", "resnet"):
         images = torch.randn(BATCH, 3, 32, 32, generator=generator)
         return images, torch.randint(10, (BATCH,), generator=generator)
-    ids = torch.randint(101, (BATCH, SEQ + 1), generator=generator)
+    ids = torch.randint(VOCABULARY, (BATCH, SEQ + 1), generator=generator)
     if kind == "bert":
         targets = ids[:, :-1].clone()
         targets[torch.rand(targets.shape, generator=generator) < 0.7] = -100

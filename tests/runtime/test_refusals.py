@@ -12,9 +12,12 @@ from trainwright.errors import CheckpointError, InvalidInputError, TrainwrightEr
 from trainwright.jobs.job import OptimizerSettings, SyncSettings
 from trainwright.jobs.strategy import Strategy
 from trainwright.runtime.checkpoint import Content, Piece, Shelf, load_pieces, newest_checkpoint, save_checkpoint
+from trainwright.runtime.compiling import compile_blocks
 from trainwright.runtime.context import divide_attention, stretch
+from trainwright.runtime.device import device_of
 from trainwright.runtime.expert import divide_experts
 from trainwright.runtime.folder import only_run_in
+from trainwright.runtime.fp8 import use_eight_bits
 from trainwright.runtime.mesh import Mesh, make_mesh
 from trainwright.runtime.model import build_model
 from trainwright.runtime.pipeline import make_pipeline
@@ -91,7 +94,19 @@ REFUSALS = {
         lambda: cut_model(llama(model_type="gpt_neox"), [0], stage_ranges(2, 2, None)),
         "does not know where GPTNeoXForCausalLM begins and ends: it has no model.embed_tokens",
     ),
-    "offload": (lambda: shard_model(llama(), Strategy(offload="optimizer"), Mesh(sizes={}, indexes={})), "offload"),
+    "offload": (
+        lambda: shard_model(llama(), Strategy(offload="parameters"), Mesh(sizes={}, indexes={})),
+        "offload of parameters needs them sharded, and zero_stage is 0",
+    ),
+    "offloaded experts": (
+        lambda: shard_model(
+            llama(), Strategy(dp=2, ep=2, zero_stage=3, offload="parameters"), Mesh(sizes={}, indexes={})
+        ),
+        "offload of parameters does not go with experts divided over ep",
+    ),
+    "compiled": (lambda: compile_blocks(llama(), Strategy(tp=2)), "compile does not go with tp: its blocks hold"),
+    "no GPU": (lambda: device_of("cuda", 64), "process 64 of this machine finds [0-9]+ that torch can use"),
+    "odd for fp8": (lambda: use_eight_bits(llama(hidden_size=24)), "fp8 finds no linear layer in the blocks of Llama"),
     "precision": (lambda: precision("fp8"), "precision fp8 does not run on cpu: its matrix products need a GPU"),
     "tf32": (lambda: precision("tf32"), "precision tf32 does not run on cpu: it is a mode of NVIDIA's tensor cores"),
     "muon": (lambda: make_optimizer([], OptimizerSettings(name="muon")), "muon moves matrices inside blocks"),

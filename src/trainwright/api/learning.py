@@ -23,7 +23,7 @@ def learn(folder: Path, tell: Tell) -> bool:
     The plan must be for this machine as it was probed. `trainwright probe --forget` drops what runs taught.
     """
     from trainwright.probe import machine as probed
-    from trainwright.report.compare import predicted_parts
+    from trainwright.report.compare import EXCHANGES, measured_parts, predicted_parts
 
     plan, record, steps = read_plan(folder), read_run(folder), read_steps(folder)
     seconds = sorted(step.seconds for step in steps[-record.measured_steps :])
@@ -32,13 +32,13 @@ def learn(folder: Path, tell: Tell) -> bool:
     quarter = len(seconds) // 4
     if seconds[-1 - quarter] - seconds[quarter] > MOST_SPREAD * record.step_s:
         return False
-    expected = predicted_parts(plan.chosen)
-    work = ("forward", "backward", "other")
-    parts = {
-        "compute": (sum(expected[name] for name in work), sum(record.time.get(name, 0.0) for name in work)),
-        "optimizer": (expected["optimizer"], record.time.get("optimizer", 0.0)),
-        "communication": (expected["communication"], record.time.get("communication", 0.0)),
+    expected, found = predicted_parts(plan.chosen), measured_parts(record)
+    names = {
+        "compute": ("forward", "backward", "other"),
+        "optimizer": ("optimizer",),
+        "communication": (*EXCHANGES, "bubble", "agreement"),
     }
+    parts = {part: (sum(expected[n] for n in own), sum(found[n] for n in own)) for part, own in names.items()}
     probed.learn({name: pair for name, pair in parts.items() if max(pair) > 0.01 * record.step_s}, tell)
     return True
 

@@ -126,15 +126,16 @@ def machine(tell: Tell, *, fresh: bool = False) -> MachineProfile:
     return this_machine(fresh=fresh, say=tell)
 
 
-def expected_steps(folder: Path) -> tuple[int | None, str]:
-    """How many steps the plan of the folder takes in all (None where it stops when it stops improving), and of what."""
+def expected_steps(folder: Path) -> tuple[int | None, str, float | None]:
+    """How many steps the plan of the folder takes in all (None where it stops when it stops improving), of what, and
+    how many seconds one would take at the devices' peak."""
     from trainwright.jobs.store import job_from_dict
     from trainwright.plan.here import n_steps
     from trainwright.report.compare import unit_of
 
-    job = read_plan(folder).job
-    steps = n_steps(job_from_dict(job))
-    return None if steps is None else math.ceil(steps), unit_of(job)
+    plan = read_plan(folder)
+    steps = n_steps(job_from_dict(plan.job))
+    return None if steps is None else math.ceil(steps), unit_of(plan.job), plan.chosen.ideal_s
 
 
 def verify(folder: Path, tell: Tell) -> None:

@@ -10,7 +10,7 @@ import click
 
 from trainwright.records.run import Evaluation
 from trainwright.records.step import StepRecord
-from trainwright.units import format_seconds
+from trainwright.units import format_bytes, format_seconds
 
 PLAIN_EVERY_S = 10.0
 """Seconds between lines where there is no terminal."""
@@ -29,6 +29,7 @@ class TrainingProgress:
         self._task: Any = None
         self._n_steps: int | None = None
         self._unit = "tokens"
+        self._ideal_s: float | None = None
         self._recent: list[StepRecord] = []
         self._last_line = 0.0
 
@@ -40,9 +41,9 @@ class TrainingProgress:
     ) -> None:
         self._bar.stop()
 
-    def expect(self, n_steps: int | None, unit: str = "tokens") -> None:
-        """How many steps the job takes, where that is known, and of what."""
-        self._n_steps, self._unit = n_steps, unit
+    def expect(self, n_steps: int | None, unit: str = "tokens", ideal_s: float | None = None) -> None:
+        """How many steps the job takes, where that is known, of what, and how long one would take at the peak."""
+        self._n_steps, self._unit, self._ideal_s = n_steps, unit, ideal_s
 
     def __call__(self, event: StepRecord | Evaluation | str) -> None:
         """Show one event."""
@@ -63,6 +64,8 @@ class TrainingProgress:
             click.echo(text, err=True)
 
     def _step(self, step: StepRecord) -> None:
+        if not self._recent:
+            self.say(f"first step done {format_seconds(_seconds_since_start())} after the command")
         self._recent = [*self._recent[-19:], step]
         if self._task is None:
             self._bar.start()
@@ -76,4 +79,13 @@ class TrainingProgress:
         seconds = sum(s.seconds for s in self._recent) / len(self._recent)
         done = f"step {step.step + 1}" + (f"/{self._n_steps}" if self._n_steps else "")
         left = f", {format_seconds((self._n_steps - step.step - 1) * seconds)} left" if self._n_steps else ""
-        return f"{done}, loss {step.loss:.3f}, {step.tokens / seconds:,.0f} {self._unit}/s{left}"
+        mfu = f", MFU {100 * self._ideal_s / seconds:.0f} %" if self._ideal_s else ""
+        memory = f", {format_bytes(step.memory_bytes)}" if step.memory_bytes else ""
+        return f"{done}, loss {step.loss:.3f}, {step.tokens / seconds:,.0f} {self._unit}/s{mfu}{memory}{left}"
+
+
+def _seconds_since_start() -> float:
+    """How long this process is at work, its own start included."""
+    import psutil
+
+    return float(time.time() - psutil.Process().create_time())

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainwright.cost.stages import even_ends
 from trainwright.jobs.strategy import Strategy
 from trainwright.models.spec import Block, ModelSpec
 from trainwright.units import Number
@@ -46,24 +47,25 @@ def residence(
 ) -> Residence:
     """Where the blocks lie. The ends (embedding, head) are the first and last stage's; the rest is divided evenly.
 
-    Where it does not divide, the last stage and the first hold one block fewer than a full one between.
+    Where it does not divide, the ends hold fewer (``even_stages``). Of virtual stages a process holds several.
     """
     how = pipeline or Pipeline()
     low, high = _listed(strategy) if strategy.stages else _even(model, strategy)
     pp = np.atleast_1d(np.asarray(strategy.pp, dtype=float))
     if strategy.stages:
-        index = np.arange(len(low), dtype=float)[:, None] + 0.0 * pp
-        is_first, is_last = index == 0, index == pp - 1
+        chunk = np.arange(len(low), dtype=float)[:, None] + 0.0 * pp
+        is_first, is_last = chunk == 0, chunk == len(low) - 1
+        index = chunk[: int(pp[0])]
     else:
-        index = np.stack([0.0 * pp, np.minimum(1.0, pp - 1.0), pp - 1.0])
+        chunk = index = np.stack([0.0 * pp, np.minimum(1.0, pp - 1.0), pp - 1.0])
         row = np.arange(3)[:, None]
         is_first, is_last = (row == 0) & (pp > 0), (row == 2) & (pp > 1) | (row == 0) & (pp == 1)
     kept = in_flight(strategy, np.inf, 0.0 * index if how.is_even else index)
-    ends = (0.0 * index + 1.0 / pp,) * 2 if how.spreads_ends else (1.0 * is_first, 1.0 * is_last)
+    ends = (0.0 * chunk + len(index) / len(chunk) / pp,) * 2 if how.spreads_ends else (1.0 * is_first, 1.0 * is_last)
     return Residence(
-        repeats=_repeats(model, (low, high), ends),
+        repeats=_folded(_repeats(model, (low, high), ends), len(index)),
         in_flight=np.minimum(n_micro_batches, np.where(pp > 1, kept * how.scale + how.more, kept)),
-        is_last=1.0 * is_last,
+        is_last=_folded((1.0 * is_last,), len(index))[0],
     )
 
 
@@ -101,10 +103,7 @@ def _even(model: ModelSpec, strategy: Strategy) -> tuple[Array, Array]:
     """First and past-last divided block of the first stage, one between, and the last."""
     total = float(sum(block.repeats for block in divided(model)))
     pp = np.atleast_1d(np.asarray(strategy.pp, dtype=float))
-    most = np.ceil(total / pp)
-    missing = most * pp - total
-    last = most - np.where(pp == 2, missing, np.minimum(missing, 1.0))
-    first = most - np.where(pp == 2, 0.0, np.minimum(np.maximum(missing - 1.0, 0.0), 1.0))
+    first, most, last = even_ends(total, pp, np.asarray(strategy.virtual_stages, dtype=float))
     first = np.where(pp > 1, first, total)
     none = np.zeros_like(pp)
     low = np.stack([none, first, np.where(pp > 1, total - last, total)])
@@ -115,6 +114,11 @@ def _even(model: ModelSpec, strategy: Strategy) -> tuple[Array, Array]:
 def _listed(strategy: Strategy) -> tuple[Array, Array]:
     ends = np.cumsum(np.asarray(strategy.stages, dtype=float))[:, None]
     return ends - np.asarray(strategy.stages, dtype=float)[:, None], ends
+
+
+def _folded(chunks: tuple[Array, ...], n_stages: int) -> tuple[Array, ...]:
+    """Rows of chunks summed to those of the processes that have them: r, r + n, r + 2 n, ..."""
+    return tuple(np.reshape(rows, (-1, n_stages, *np.shape(rows)[1:])).sum(axis=0) for rows in chunks)
 
 
 def _repeats(model: ModelSpec, reach: tuple[Array, Array], ends: tuple[Array, Array]) -> tuple[Array, ...]:

@@ -118,6 +118,20 @@ def stages(model: ModelSpec, table: Table, how: Arithmetic, book: PriceBook | No
     return Stages(before=costs[0], body=costs[1], after=costs[2], **_held(n_repeats(body), table))
 
 
+def even_ends(n_blocks: float, pp: Array, virtual: Array) -> tuple[Array, Array, Array]:
+    """(blocks of a pipeline's first process, the most of one between, of the last) as ``even_stages`` divides them.
+
+    >>> [array.tolist() for array in even_ends(10, np.array([4.0, 2.0]), np.array([1.0, 2.0]))]
+    [[2.0, 5.0], [3.0, 6.0], [2.0, 5.0]]
+    """
+    each = np.ceil(n_blocks / (pp * virtual))
+    missing = each * pp * virtual - n_blocks
+    early, late = np.floor(missing / 2), np.ceil(missing / 2)  # chunks with one block fewer, from either end
+    first = each * virtual - np.ceil(early / pp) - np.floor(late / pp)
+    last = each * virtual - np.ceil(late / pp) - np.floor(early / pp)
+    return first, each * virtual - np.floor(early / pp) - np.floor(late / pp), last
+
+
 def _sum(blocks: tuple[Block, ...], shard: Shard, how: Arithmetic) -> BlockCost:
     return added(block_cost(block, shard, how).times(float(block.repeats)) for block in blocks)
 
@@ -130,24 +144,18 @@ def _spread(costs: tuple[BlockCost, ...], inverse: Array) -> tuple[BlockCost, ..
 
 
 def _held(n_body: int, table: Table) -> dict[str, Array]:
-    """Blocks per stage: as even as can be; where they do not divide, the last stage and the first hold one fewer.
-
-    Where more than two lack, stages between hold fewer too: the row between is a full one, and stands for less of them.
-    """
+    """Blocks per stage: as given, or as even as can be; the row between the ends stands for fewer than its number."""
     one = np.ones(table.n)
     if table.strategy.stages is not None:
-        counts = np.array(table.strategy.stages, dtype=float)[:, None] * one
+        held = np.reshape(np.array(table.strategy.stages, dtype=float), (-1, int(table.pp[0]))).sum(axis=0)
+        counts = held[:, None] * one
         ends = np.zeros_like(counts)
         first, last = ends.copy(), ends.copy()
         first[0], last[-1] = 1.0, 1.0
         return {"has_before": first, "n_body": counts, "has_after": last, "weight": np.ones_like(counts)}
     pp = table.pp
-    most = np.ceil(n_body / (pp * table.virtual_stages)) * table.virtual_stages
-    most = np.minimum(most, np.ceil(n_body / pp) + table.virtual_stages - 1)
-    missing = most * pp - n_body
+    n_first, most, n_last = even_ends(n_body, pp, table.virtual_stages)
     alone = pp == 1
-    n_last = most - np.where(pp == 2, missing, np.minimum(missing, 1.0))
-    n_first = most - np.where(pp == 2, 0.0, np.minimum(np.maximum(missing - 1.0, 0.0), 1.0))
     between = np.where(pp > 2, (n_body - n_first - n_last) / most, 0.0)
     none = np.zeros(table.n)
     return {

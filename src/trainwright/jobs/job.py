@@ -161,8 +161,8 @@ class Job:
 
     ``on_nan``: what a NaN or Inf in loss or gradients does. ``keep_best``: the checkpoint with the lowest held-out loss
     stays beside the newest, and is the one that is exported. ``restarts``: how often in a row a lost process may make
-    all start again. ``hang_timeout``: seconds without a sign of life (None: by the predicted step). With ``serving``
-    nothing is trained: batch, sequence and stopping rule are not read.
+    all start again. ``hang_timeout``: seconds without a sign of life (None: by the predicted step). ``compile``: blocks
+    go through torch.compile. With ``serving`` nothing is trained: batch, sequence and stopping rule are not read.
     """
 
     name: str
@@ -185,6 +185,7 @@ class Job:
     on_nan: OnNan = "stop"
     restarts: int = 2
     hang_timeout: float | None = None
+    compile: bool = False
     images: ImageData | None = None
     augment: tuple[Augment, ...] = ()
     transfer: Transfer | None = None

@@ -285,6 +285,7 @@ KEYS = (
         read=real(open_below=True),
         meaning="seconds without a sign of life (default: 600, or 20 predicted steps)",
     ),
+    Key(table="training", name="compile", read=boolean, meaning="torch.compile on the blocks (default: false)"),
     Key(table="training", name="seed", read=integer(0), meaning="default: 0"),
     Key(table="optimizer", name="name", read=choice(*get_args(OptimizerName)), meaning="default: adamw"),
     Key(table="optimizer", name="learning_rate", read=real(open_below=True), meaning="the peak (default: 0.001)"),

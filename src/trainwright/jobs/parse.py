@@ -227,7 +227,7 @@ def _build(values: dict[str, Any], base: Path) -> Job:
         sync=SyncSettings(**section("sync", *SyncSettings.__dataclass_fields__)),
         output=values.get("output.folder", Path("runs")),
         **{"objective": "classify" if images else "pretrain", **section("training", "objective")},
-        **section("training", "precision", "seed", "on_nan", "restarts", "hang_timeout"),
+        **section("training", "precision", "seed", "on_nan", "restarts", "hang_timeout", "compile"),
         **section("output", "evaluate_every", "checkpoint_every", "keep_checkpoints", "keep_best", "trackers"),
     )
 

@@ -61,3 +61,18 @@ class Strategy:
     def n_devices(self) -> Count:
         """Devices the strategy uses; ep lies inside dp and adds none."""
         return self.dp * self.tp * self.cp * self.pp
+
+
+def even_stages(n_blocks: int, n_stages: int) -> tuple[int, ...]:
+    """Blocks of each stage; where they do not divide, the last has one fewer, then the first, and so on inwards.
+
+    With virtual stages there are pp x virtual_stages of them, and process r of a pipeline has r, r + pp, r + 2 pp, ...
+
+    >>> even_stages(12, 4), even_stages(13, 4), even_stages(10, 4)
+    ((3, 3, 3, 3), (3, 4, 3, 3), (2, 3, 3, 2))
+    """
+    most = -(-n_blocks // n_stages)
+    sizes = [most] * n_stages
+    for index in range(most * n_stages - n_blocks):
+        sizes[-1 - index // 2 if index % 2 == 0 else index // 2] -= 1
+    return tuple(sizes)

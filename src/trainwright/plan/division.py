@@ -14,6 +14,7 @@ from trainwright.cost.corrections import scales_for
 from trainwright.cost.ingredients import ingredients
 from trainwright.cost.setting import setting
 from trainwright.cost.stages import n_repeats, parts
+from trainwright.jobs.strategy import even_stages
 from trainwright.plan.choice import Choice
 from trainwright.plan.costed import Task
 from trainwright.plan.price import price
@@ -25,19 +26,6 @@ WORTH = 1e-3
 """Share of a step that an uneven division of blocks that do divide must save."""
 
 Sizes = tuple[int, ...]
-
-
-def even(n_blocks: int, n_stages: int) -> Sizes:
-    """Blocks of each stage; where they do not divide, the last has one fewer, then the first, and so on inwards.
-
-    >>> even(12, 4), even(13, 4), even(10, 4)
-    ((3, 3, 3, 3), (3, 4, 3, 3), (2, 3, 3, 2))
-    """
-    most = -(-n_blocks // n_stages)
-    sizes = [most] * n_stages
-    for index in range(most * n_stages - n_blocks):
-        sizes[-1 - index // 2 if index % 2 == 0 else index // 2] -= 1
-    return tuple(sizes)
 
 
 def balanced(task: Task, choice: Choice, room_bytes: float) -> Choice:
@@ -68,7 +56,7 @@ def _levels(task: Task, choice: Choice) -> tuple[Sizes, ...]:
         asked = setting(task.model, task.workload, replace(strategy, stages=sizes), group, task.stack)
         return [float(s) for s in micro_batch_s(ingredients(asked), scales)[:, 0]]
 
-    return levels(even(n_repeats(parts(task.model)[1]), int(strategy.pp)), seconds)
+    return levels(even_stages(n_repeats(parts(task.model)[1]), int(strategy.pp)), seconds)
 
 
 def levels(sizes: Sizes, seconds: Callable[[Sizes], list[float]]) -> tuple[Sizes, ...]:

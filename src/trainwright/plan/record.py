@@ -60,6 +60,7 @@ def candidate(choice: Choice) -> Candidate:
     """A choice as plain values."""
     estimate, interval = choice.estimate, choice.estimate.step_interval
     strategy = choice.strategy
+    peak = choice.cluster.groups[0].device.flop_per_s.get(strategy.precision)
     return Candidate(
         label=label(choice.cluster, strategy),
         strategy={name: _plain(value) for name, value in asdict(strategy).items()},
@@ -72,6 +73,7 @@ def candidate(choice: Choice) -> Candidate:
         tokens_per_s=float(estimate.tokens_per_s),
         time={name: float(value) for name, value in estimate.time.items()},
         memory={name: float(value) for name, value in estimate.memory.items()},
+        ideal_s=None if peak is None else float(estimate.model_flop) / peak,
         hidden={name: float(value) for name, value in estimate.hidden.items()},
     )
 

@@ -18,7 +18,7 @@ import numpy as np
 from trainwright.cost.relay import RelayCost, Section, relay_cost
 from trainwright.hardware.cluster import Cluster, NodeGroup
 from trainwright.hardware.link import Link
-from trainwright.jobs.strategy import Strategy
+from trainwright.jobs.strategy import Strategy, even_stages
 from trainwright.plan.aim import Aim
 from trainwright.plan.choice import describe
 from trainwright.plan.costed import Task
@@ -139,7 +139,7 @@ def _promising(task: Task, cluster: Cluster, drafts: list[_Draft]) -> list[_Draf
     link, n_blocks = _joint(cluster), _n_blocks(task, cluster)
     ideal: dict[Any, float] = {}
     for shape, draft in first.items():
-        held = _even(n_blocks, sum(draft.n_stages))
+        held = even_stages(n_blocks, sum(draft.n_stages))
         cost = relay_cost(task.model, task.workload, draft.sections(held), task.stack, link)
         passes = task.workload.global_batch / int(draft.strategy.dp) / int(draft.strategy.micro_batch) + len(held) - 1
         ideal[shape] = float(n_blocks / np.sum(np.array(held) / cost.stage_s)) * passes
@@ -194,7 +194,7 @@ def _balanced(task: Task, cluster: Cluster, draft: _Draft, share: float) -> Rela
     link, n_blocks = _joint(cluster), _n_blocks(task, cluster)
     room = np.repeat([group.device.memory_bytes * share for group in draft.groups], draft.n_stages)
     most = np.full(len(room), n_blocks)
-    blocks = _even(n_blocks, len(room))
+    blocks = even_stages(n_blocks, len(room))
     best: Relay | None = None
     for _ in range(ROUNDS):
         sections = draft.sections(blocks)
@@ -209,10 +209,6 @@ def _balanced(task: Task, cluster: Cluster, draft: _Draft, share: float) -> Rela
             break
         blocks = dealt
     return best
-
-
-def _even(n_blocks: int, n_stages: int) -> tuple[int, ...]:
-    return tuple(n_blocks // n_stages + (i < n_blocks % n_stages) for i in range(n_stages))
 
 
 def _dealt(seconds: Any, held: Any, most: Any, n_blocks: int) -> tuple[int, ...] | None:

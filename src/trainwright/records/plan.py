@@ -15,7 +15,10 @@ FILE_NAME = "plan.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A strategy and what it would cost: the chosen one, or one that was not."""
+    """A strategy and what it would cost: the chosen one, or one that was not.
+
+    ``ideal_s``: seconds that the model's FLOP would take at the devices' peak; over a step's seconds it is the MFU.
+    """
 
     label: str
     strategy: dict[str, Any]
@@ -29,6 +32,7 @@ class Candidate:
     time: dict[str, float]
     memory: dict[str, float]
     hidden: dict[str, float] = field(default_factory=dict)
+    ideal_s: float | None = None
     resident_bytes: float | None = None
     note: str = ""
 

@@ -24,13 +24,24 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RankRecord:
+    """One process of a run: the most bytes its allocator held in a step, its most resident memory, seconds by part."""
+
+    rank: int
+    peak_bytes: float | None
+    resident_bytes: float
+    time: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """One run, possibly resumed: measured medians to lay beside the plan.
 
-    ``status``: finished, interrupted, preempted or failed. ``time``: median seconds of a step by part (forward,
-    backward, optimizer, communication, data, other), adding up to the median ``step_s`` nearly. ``peak_bytes``: most
-    bytes live in torch's allocator during one step on the fullest rank; ``resident_bytes``: most resident memory of a
-    process, by rank. ``measured_steps``: how many steps the medians stand on (the first ones are left out).
+    ``status``: finished, interrupted, preempted or failed. ``step_s``: mean of the middle half of the steps by length;
+    ``time``: the same by part (StepRecord.time), of the process that worked the most, which a prediction describes.
+    ``peak_bytes``: most bytes live in torch's allocator during one step on the fullest rank; ``resident_bytes``: most
+    resident memory of a process, by rank; ``ranks``: every process. ``measured_steps``: how many steps this stands on
+    (the first ones are left out).
     ``checkpoint_s``: how long steps waited for the ``n_checkpoints`` that this start of the run wrote, in all, and
     ``checkpoint_writing_s``: how long writing them took beside the steps. ``skipped_steps``: those whose batch was left
     out because of a NaN or Inf.
@@ -46,6 +57,7 @@ class RunRecord:
     tokens_per_s: float
     peak_bytes: float | None = None
     resident_bytes: tuple[float, ...] = ()
+    ranks: tuple[RankRecord, ...] = ()
     first_loss: float | None = None
     last_loss: float | None = None
     evaluations: tuple[Evaluation, ...] = ()
@@ -76,6 +88,7 @@ def read_run(folder: Path) -> RunRecord:
     path = folder / FILE_NAME
     fields = read_record(path, "run", SCHEMA_VERSION)
     evaluations = tuple(from_fields(path, Evaluation, e) for e in fields.pop("evaluations", ()))
+    ranks = tuple(from_fields(path, RankRecord, r) for r in fields.pop("ranks", ()))
     tuples = {key: tuple(fields.pop(key, ())) for key in ("resident_bytes", "skipped_steps", "notes")}
-    run: RunRecord = from_fields(path, RunRecord, {**fields, **tuples, "evaluations": evaluations})
+    run: RunRecord = from_fields(path, RunRecord, {**fields, **tuples, "evaluations": evaluations, "ranks": ranks})
     return run

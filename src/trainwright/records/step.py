@@ -14,7 +14,11 @@ FILE_NAME = "steps.jsonl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """One optimizer step: loss before it (nats per token), and where its seconds went."""
+    """One optimizer step: loss before it (nats per token), and where its seconds went.
+
+    ``time``: seconds by part: forward, backward, optimizer, data, each collective by axis and name (``dp all_reduce``),
+    ``agreement`` on loss and norm, and of a pipeline ``bubble``. ``memory_bytes``: what process 0 took by then.
+    """
 
     step: int
     loss: float
@@ -23,6 +27,7 @@ class StepRecord:
     tokens: int
     seconds: float
     time: dict[str, float]
+    memory_bytes: float | None = None
     schema_version: int = SCHEMA_VERSION
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,21 +11,28 @@ from trainwright.records.run import RunRecord
 
 Unit = Literal["seconds", "bytes", "per_second"]
 
+EXCHANGES = {
+    "data parallel": ("dp_communication", "dp "),
+    "tensor parallel": ("tp_communication", "tp "),
+    "context parallel": ("cp_communication", "cp "),
+    "expert parallel": ("ep_communication", "ep "),
+    "pipeline": ("pp_communication", "pp "),
+}
+"""What processes exchange: the predicted part, and what the names of the measured collectives begin with."""
+
 MEASURED_PARTS = {
     "forward": ("forward",),
     "backward": ("backward", "recompute"),
     "optimizer": ("optimizer", "offload"),
-    "communication": (
-        "tp_communication",
-        "cp_communication",
-        "ep_communication",
-        "dp_communication",
-        "pp_communication",
-        "bubble",
-    ),
+    **{name: (predicted,) for name, (predicted, _) in EXCHANGES.items()},
+    "bubble": ("bubble",),
+    "agreement": (),
     "data": ("data",),
 }
 """What a run can time apart, and which predicted parts that holds."""
+
+LEAST_S = 1e-7
+"""Seconds of a step below which a part is not told."""
 
 HEAD_FORWARD_SHARE = 1.0 / 3.0
 """Of the head and loss a third is forward: backward does two matmuls for every forward one."""
@@ -33,7 +40,10 @@ HEAD_FORWARD_SHARE = 1.0 / 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One figure, predicted and measured; ``is_part`` when it belongs to the line above it."""
+    """One figure, predicted and measured.
+
+    ``is_part`` when it belongs to the step above it; ``is_detail`` when to a part: one of several collectives.
+    """
 
     name: str
     unit: Unit
@@ -42,6 +52,7 @@ class Line:
     low: float | None = None
     high: float | None = None
     is_part: bool = False
+    is_detail: bool = False
 
     @property
     def difference_share(self) -> float | None:
@@ -61,6 +72,21 @@ def predicted_parts(chosen: Candidate) -> dict[str, float]:
     return parts
 
 
+def measured_parts(run: RunRecord) -> dict[str, float]:
+    """The measured seconds in the same groups; together they are the step."""
+    groups = dict.fromkeys((*MEASURED_PARTS, "other"), 0.0)
+    for name, seconds in run.time.items():
+        groups[_group_of(name)] += seconds
+    return groups
+
+
+def _group_of(name: str) -> str:
+    for group, (_, begins) in EXCHANGES.items():
+        if name.startswith(begins):
+            return group
+    return name if name in MEASURED_PARTS else "other"
+
+
 def unit_of(job: Mapping[str, Any]) -> str:
     """What a job's steps are counted in."""
     return "images" if job.get("images") else "tokens"
@@ -69,9 +95,8 @@ def unit_of(job: Mapping[str, Any]) -> str:
 def compare(chosen: Candidate, run: RunRecord, unit: str = "tokens") -> tuple[Line, ...]:
     """Step time and its parts, peak memory, resident memory, tokens (or images) per second.
 
-    What steps waited for checkpoints is spread over all of them; it is not in the median step.
+    What steps waited for checkpoints is spread over all of them; it is not in the measured step.
     """
-    predicted = predicted_parts(chosen)
     step = Line(
         name="step",
         unit="seconds",
@@ -79,11 +104,6 @@ def compare(chosen: Candidate, run: RunRecord, unit: str = "tokens") -> tuple[Li
         measured=run.step_s,
         low=chosen.step_low_s,
         high=chosen.step_high_s,
-    )
-    parts = (
-        Line(name=name, unit="seconds", predicted=value, measured=run.time.get(name), is_part=True)
-        for name, value in predicted.items()
-        if value > 1e-7 or run.time.get(name, 0.0) > 1e-7
     )
     taken = run.steps - (run.resumed_from or 0)
     saving = Line(
@@ -96,9 +116,37 @@ def compare(chosen: Candidate, run: RunRecord, unit: str = "tokens") -> tuple[Li
     resident = max(run.resident_bytes, default=None)
     return (
         step,
-        *parts,
+        *_part_lines(chosen, run),
         *([saving] if run.n_checkpoints else []),
         Line(name="peak memory", unit="bytes", predicted=chosen.peak_bytes, measured=run.peak_bytes),
         Line(name="resident set", unit="bytes", predicted=chosen.resident_bytes, measured=resident),
         Line(name=f"{unit}/s", unit="per_second", predicted=chosen.tokens_per_s, measured=run.tokens_per_s),
     )
+
+
+def _part_lines(chosen: Candidate, run: RunRecord) -> Iterator[Line]:
+    """The parts that either side has; a part of several collectives has a line for each below it."""
+    measured = measured_parts(run)
+    for name, value in predicted_parts(chosen).items():
+        if max(abs(value), measured[name]) <= LEAST_S:
+            continue
+        begins = EXCHANGES[name][1] if name in EXCHANGES else None
+        each = {op: s for op, s in run.time.items() if begins is not None and op.startswith(begins) and s > LEAST_S}
+        only = f" ({_said(next(iter(each)))})" if len(each) == 1 else ""
+        told = measured[name] if run.time else None
+        yield Line(name=name + only, unit="seconds", predicted=value, measured=told, is_part=True)
+        if len(each) > 1:
+            for op, seconds in each.items():
+                yield Line(
+                    name=_said(op), unit="seconds", predicted=None, measured=seconds, is_part=True, is_detail=True
+                )
+
+
+def _said(collective: str) -> str:
+    """``dp all_reduce`` below its axis, in words.
+
+    >>> _said("dp all_reduce"), _said("pp send_recv")
+    ('all-reduce', 'send and receive')
+    """
+    op = collective.partition(" ")[2]
+    return "send and receive" if op == "send_recv" else op.replace("_", "-")

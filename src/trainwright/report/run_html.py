@@ -9,7 +9,7 @@ from trainwright.records.run import RunRecord
 from trainwright.records.step import StepRecord
 from trainwright.report.compare import Line, compare, unit_of
 from trainwright.report.page import page, paragraphs, preformatted, table
-from trainwright.report.run_text import saving_told, written, written_difference, written_range
+from trainwright.report.run_text import RANK_COLUMNS, rank_rows, saving_told, written, written_difference, written_range
 from trainwright.report.svg import Axis, Bar, Series, bar_chart, line_chart
 from trainwright.units import format_bytes, format_count, format_seconds
 
@@ -28,7 +28,7 @@ def run_html(plan: PlanRecord, run: RunRecord, steps: Sequence[StepRecord]) -> s
         lead,
         (
             ("Predicted beside measured", _comparison(lines) + _time_bars(lines)),
-            ("Memory", _memory_bars(plan, lines)),
+            ("Memory", _memory_bars(plan, lines) + _ranks(run)),
             ("Learning", _loss(run, steps) + _speed(plan, steps)),
             ("Sample", preformatted(f"{run.prompt}{run.sample}" if run.sample else "")),
             ("Why this plan", paragraphs(plan.why) + _others(plan)),
@@ -38,13 +38,21 @@ def run_html(plan: PlanRecord, run: RunRecord, steps: Sequence[StepRecord]) -> s
 
 
 def _comparison(lines: Sequence[Line]) -> str:
-    rows = [(line.name, written_range(line), written(line, line.measured), written_difference(line)) for line in lines]
+    rows = [
+        (
+            "\u2003" * line.is_detail + line.name,
+            written_range(line),
+            written(line, line.measured),
+            written_difference(line),
+        )
+        for line in lines
+    ]
     inside = frozenset(index for index, line in enumerate(lines) if line.is_part)
     return table(("", "predicted (80 % interval)", "measured", "off by"), rows, inside)
 
 
 def _time_bars(lines: Sequence[Line]) -> str:
-    parts = [line for line in lines if line.is_part]
+    parts = [line for line in lines if line.is_part and not line.is_detail]
     bars = [
         Bar(label="predicted", parts=[(p.name, p.predicted or 0.0) for p in parts if (p.predicted or 0.0) >= 0]),
         Bar(label="measured", parts=[(p.name, p.measured or 0.0) for p in parts]),
@@ -59,6 +67,10 @@ def _memory_bars(plan: PlanRecord, lines: Sequence[Line]) -> str:
     if measured["peak memory"]:
         bars.append(Bar(label="measured peak", parts=[("measured", measured["peak memory"])]))
     return bar_chart("Bytes at the peak of the fullest process, by part", bars, format_bytes)
+
+
+def _ranks(run: RunRecord) -> str:
+    return table(RANK_COLUMNS, rank_rows(run)) if len(run.ranks) > 1 else ""
 
 
 def _loss(run: RunRecord, steps: Sequence[StepRecord]) -> str:

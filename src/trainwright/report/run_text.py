@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
 from trainwright.records.plan import PlanRecord
 from trainwright.records.run import Evaluation, RunRecord
-from trainwright.report.compare import Line, compare, unit_of
+from trainwright.report.compare import EXCHANGES, LEAST_S, Line, compare, measured_parts, unit_of
 from trainwright.units import format_bytes, format_count, format_seconds
 
 
@@ -42,7 +44,7 @@ def run_text(plan: PlanRecord, run: RunRecord) -> RenderableType:
     for column in ("", "predicted", "measured", "off by"):
         table.add_column(column, justify="left" if not column else "right")
     for line in compare(plan.chosen, run, unit_of(plan.job)):
-        name = f"  {line.name}" if line.is_part else line.name
+        name = "  " * (line.is_part + line.is_detail) + line.name
         table.add_row(
             name,
             written_range(line),
@@ -51,11 +53,44 @@ def run_text(plan: PlanRecord, run: RunRecord) -> RenderableType:
             style="dim" if line.is_part else None,
         )
     parts: list[RenderableType] = [headline(plan, run), "", table]
+    if len(run.ranks) > 1:
+        parts += ["", ranks_table(run)]
     notes = [*run.notes, *saving_told(run)]
     parts += ["", *(escape(note) for note in notes)] if notes else []
     if run.sample:
         parts += ["", f"[dim]sample, after {escape(repr(run.prompt))}:[/dim]", escape(run.sample)]
     return Group(*parts)
+
+
+def rank_rows(run: RunRecord) -> list[tuple[str, ...]]:
+    """Each process: its peak and resident memory, what it computed in a step, exchanged, and waited in a bubble."""
+    rows = []
+    for rank in run.ranks:
+        own = measured_parts(replace(run, time=rank.time))
+        worked = sum(own[name] for name in ("forward", "backward", "optimizer"))
+        exchanged = sum(own[name] for name in (*EXCHANGES, "agreement"))
+        rows.append(
+            (
+                f"process {rank.rank}",
+                "-" if rank.peak_bytes is None else format_bytes(rank.peak_bytes),
+                format_bytes(rank.resident_bytes),
+                *(format_seconds(s) if s > LEAST_S else "-" for s in (worked, exchanged, own["bubble"])),
+            )
+        )
+    return rows
+
+
+RANK_COLUMNS = ("", "peak memory", "resident set", "computed", "exchanged", "bubble")
+
+
+def ranks_table(run: RunRecord) -> Table:
+    """rank_rows for rich to print."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in RANK_COLUMNS:
+        table.add_column(column, justify="left" if not column else "right")
+    for row in rank_rows(run):
+        table.add_row(*row)
+    return table
 
 
 def saving_told(run: RunRecord) -> list[str]:

@@ -65,7 +65,7 @@ def positions_of(ids: Tensor, index: int, size: int) -> dict[str, Tensor]:
     [[2, 3]]
     """
     n = ids.shape[1]
-    return {} if size == 1 else {"position_ids": torch.arange(index * n, (index + 1) * n)[None]}
+    return {} if size == 1 else {"position_ids": torch.arange(index * n, (index + 1) * n, device=ids.device)[None]}
 
 
 def _no_mask(*_args: Any, **_kwargs: Any) -> None:
@@ -93,7 +93,7 @@ def _attend_round(
     mask = None
     if getattr(module, "is_causal", False):
         n_queries, n_keys = query.shape[2], whole_key.shape[2]
-        mask = torch.ones(n_queries, n_keys, dtype=torch.bool).tril(index * n_queries)[None, None]
+        mask = torch.ones(n_queries, n_keys, dtype=torch.bool, device=query.device).tril(index * n_queries)[None, None]
     out, _ = inner(module, query, whole_key, whole_value, mask, **{**kwargs, "is_causal": False})
     return out, None
 
@@ -114,7 +114,7 @@ class _Exchange(torch.autograd.Function):
 def _exchange(parts: Tensor, group: Group) -> Tensor:
     source = parts.contiguous()
     received = torch.empty_like(source)
-    with WIRE.running(source.nbytes):
+    with WIRE.running("cp all_to_all"):
         dist.all_to_all_single(received, source, group=group)
     return received
 

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from trainwright.runtime.collective import WIRE, Group, all_reduce
+from trainwright.runtime.collective import WIRE, Group, all_reduce, axis_of, gather_into, scatter_into
 
 
 def _sum(tensor: Tensor, group: Group) -> Tensor:
@@ -29,8 +29,8 @@ def _gather(tensor: Tensor, group: Group, dim: int) -> Tensor:
     n = dist.get_world_size(group)
     moved = tensor.transpose(0, dim).contiguous()
     whole = moved.new_empty((n * moved.shape[0], *moved.shape[1:]))
-    with WIRE.running(moved.nbytes):
-        dist.all_gather_into_tensor(whole, moved, group=group)
+    with WIRE.running(f"{axis_of(group)} all_gather"):
+        gather_into(whole, moved, group=group)
     return whole.transpose(0, dim).contiguous()
 
 
@@ -38,8 +38,8 @@ def _sum_part(tensor: Tensor, group: Group, dim: int) -> Tensor:
     n = dist.get_world_size(group)
     moved = tensor.transpose(0, dim).contiguous()
     part = moved.new_empty((moved.shape[0] // n, *moved.shape[1:]))
-    with WIRE.running(part.nbytes):
-        dist.reduce_scatter_tensor(part, moved, group=group)
+    with WIRE.running(f"{axis_of(group)} reduce_scatter"):
+        scatter_into(part, moved, group=group)
     return part.transpose(0, dim).contiguous()
 
 

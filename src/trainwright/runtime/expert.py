@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from trainwright.errors import InvalidInputError
-from trainwright.runtime.collective import WIRE, Group
+from trainwright.runtime.collective import WIRE, Group, gather_into
 from trainwright.runtime.differentiable import gather_seq, scatter_seq
 from trainwright.runtime.share import Share, cut_again, even_cut, whole
 
@@ -49,9 +48,9 @@ def divide_experts(model: nn.Module, shares: dict[str, Share], group: Group, ind
 
 def _gathered(run_mine: Callable[..., Tensor], group: Group, hidden: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
     """Tokens of the whole group through this process's experts, and the sums back."""
-    everybody = torch.empty(dist.get_world_size(group) * chosen.shape[0], *chosen.shape[1:], dtype=chosen.dtype)
-    with WIRE.running(chosen.nbytes):
-        dist.all_gather_into_tensor(everybody, chosen.contiguous(), group=group)
+    everybody = chosen.new_empty(dist.get_world_size(group) * chosen.shape[0], *chosen.shape[1:])
+    with WIRE.running("ep all_gather"):
+        gather_into(everybody, chosen.contiguous(), group=group)
     out = run_mine(gather_seq(hidden, group, 0), everybody, gather_seq(weights, group, 0))
     return scatter_seq(out, group, 0)
 

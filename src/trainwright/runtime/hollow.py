@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -30,21 +31,23 @@ def hollow() -> Iterator[None]:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
-def make_room(model: nn.Module) -> None:
+def make_room(model: nn.Module, device: torch.device) -> None:
     """Give every parameter without content memory, in place; what is in it is anything. Ties stay ties."""
+    if device.type == "meta":
+        return
     if not any(parameter.is_meta for parameter in model.parameters()):
         return
     if any(isinstance(module, FSDPModule) for module in model.modules()):
-        model._apply(_with_room)
+        model._apply(partial(_with_room, device=device))
         return
     made: dict[int, nn.Parameter] = {}
     for module in model.modules():
         own = {name: p for name, p in module._parameters.items() if p is not None and p.is_meta}
         for name, parameter in own.items():
             if id(parameter) not in made:
-                made[id(parameter)] = nn.Parameter(_with_room(parameter.data), parameter.requires_grad)
+                made[id(parameter)] = nn.Parameter(_with_room(parameter.data, device), parameter.requires_grad)
             module._parameters[name] = made[id(parameter)]
 
 
-def _with_room(tensor: Tensor) -> Tensor:
-    return torch.empty_like(tensor, device="cpu") if tensor.is_meta else tensor
+def _with_room(tensor: Tensor, device: torch.device) -> Tensor:
+    return torch.empty_like(tensor, device=device) if tensor.is_meta else tensor

@@ -50,6 +50,6 @@ class _Divided(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         probabilities, local, outside, ignored = ctx.saved_tensors
         grad = probabilities  # nobody reads it again: turned into the gradient in place
-        grad[torch.arange(len(local)), local] -= (~outside).to(grad.dtype)
+        grad[torch.arange(len(local), device=local.device), local] -= (~outside).to(grad.dtype)
         grad.mul_(grads[0])
         return grad.masked_fill_(ignored[:, None], 0.0), None, None, None

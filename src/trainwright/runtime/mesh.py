@@ -19,6 +19,7 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.strategy import Strategy
+from trainwright.runtime.collective import name_group
 from trainwright.runtime.place import Place
 
 MeshAxis = Literal["tp", "cp", "ep", "shard", "rep", "pp"]
@@ -38,6 +39,7 @@ class Mesh:
     indexes: dict[MeshAxis, int]
     groups: dict[tuple[MeshAxis, ...], Any] = field(default_factory=dict)
     ranks: dict[tuple[MeshAxis, ...], tuple[int, ...]] = field(default_factory=dict)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def size(self, *axes: MeshAxis) -> int:
         """How many processes the axes have together."""
@@ -69,13 +71,13 @@ class Mesh:
         """What fully_shard divides states over: these axes, with replicas around them where there are some."""
         shard, replicas = self._present(over), self._present(REPLICAS)
         if not replicas:
-            return DeviceMesh.from_group(self.groups[shard], "cpu", mesh_dim_names=("shard",))
+            return DeviceMesh.from_group(self.groups[shard], self.device.type, mesh_dim_names=("shard",))
         axes = self._present((*shard, *replicas))
         grid = torch.tensor(self.ranks[axes]).view([self.sizes[axis] for axis in reversed(axes)])
         slowest_first = [len(axes) - 1 - axes.index(axis) for axis in (*reversed(replicas), *reversed(shard))]
         return DeviceMesh.from_group(
             [self.groups[replicas], self.groups[shard]],
-            "cpu",
+            self.device.type,
             mesh=grid.permute(slowest_first).reshape(-1, self.size(*shard)),
             mesh_dim_names=("replicate", "shard"),
         )
@@ -98,13 +100,14 @@ def make_mesh(strategy: Strategy, place: Place) -> Mesh:
             hint=f"start {wanted} processes, or plan again for {place.n_processes}",
         )
     indexes = _indexes(sizes, place.rank)
-    mesh = Mesh(sizes=sizes, indexes=indexes)
+    mesh = Mesh(sizes=sizes, indexes=indexes, device=place.device)
     joint = [tuple(axis for axis in sizes if axis in axes) for axes in JOINT]
     for axes in dict.fromkeys([*((axis,) for axis in sizes), *(j for j in joint if j)]):
         for ranks in _all_groups(sizes, axes):
             group = dist.new_group(list(ranks))
             if place.rank in ranks:
                 mesh.groups[axes], mesh.ranks[axes] = group, ranks
+                name_group(group, axes[0] if len(axes) == 1 and axes[0] not in ("shard", "rep") else "dp")
     return mesh
 
 

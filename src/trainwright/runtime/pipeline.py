@@ -6,6 +6,7 @@ arXiv:2104.04473), zero bubble (Qi et al., arXiv:2401.10241).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -23,12 +24,18 @@ from torch.distributed.pipelining import (
 
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.strategy import Strategy
+from trainwright.runtime.instant import instant, seconds_between, settle
 from trainwright.runtime.mesh import Mesh
 from trainwright.runtime.precision import Precision
 from trainwright.runtime.recompute import blocks_of
 from trainwright.runtime.stage import Cut, Stage, cut_model, stage_ranges
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+N_TRANSFERS = 5
+"""How often a hand-over is tried to know how long it takes; the shortest counts."""
+
+_TAG = 4711
 
 
 class Pipeline:
@@ -39,11 +46,14 @@ class Pipeline:
         self._strategy = strategy
         self._group: Any = mesh.group("pp")
         self._size = mesh.size("pp")
+        self._device = mesh.device
         cut.running.stretch = mesh.index("cp"), mesh.size("cp")
         self._modules = {number: Stage(model, cut, number) for number in cut.stages}
         self.tied_name, self.tied_group = tied_over(model, cut, mesh)
         self._schedules: dict[int, Any] = {}
         self._mark: Callable[[str], None] = lambda _part: None
+        self._n_received = 0
+        self._transfer_s: float | None = None
 
     @property
     def is_last(self) -> bool:
@@ -75,8 +85,40 @@ class Pipeline:
             schedule.step(*arguments, target=targets, losses=losses, return_outputs=False)
         else:
             schedule.step(*arguments, return_outputs=False)
-        mark("communication")
-        return torch.stack([each.detach() for each in losses]).sum() if losses else torch.zeros(())
+        mark("waiting")
+        self._n_received = len(micros) * sum((n > 0) + (n < self.cut.n_stages - 1) for n in self.cut.stages)
+        if self._transfer_s is None:
+            self._transfer_s = self._measured_transfer()
+        return torch.stack([each.detach() for each in losses]).sum() if losses else torch.zeros((), device=self._device)
+
+    def told(self, parts: dict[str, float]) -> dict[str, float]:
+        """Of the time between a stage's own work: what its transfers take when nobody is late, and the bubble."""
+        waited = parts.pop("waiting", 0.0)
+        moved = min(waited, self._n_received * (self._transfer_s or 0.0))
+        return {**parts, "pp send_recv": moved, "bubble": waited - moved}
+
+    def _measured_transfer(self) -> float:
+        """Seconds of one hand-over between neighbours that both are ready for; all processes of the group measure."""
+        given = self.cut.running.handed_over
+        if given is None:
+            return 0.0
+        there = dist.get_rank(self._group)
+        ours, theirs = (torch.zeros_like(given, device=self._device) for _ in range(2))
+        best = math.inf
+        for _ in range(N_TRANSFERS):
+            dist.barrier(group=self._group)
+            begin = instant()
+            works = [
+                dist.isend(ours, group=self._group, group_dst=(there + 1) % self._size, tag=_TAG),
+                dist.irecv(theirs, group=self._group, group_src=(there - 1) % self._size, tag=_TAG),
+            ]
+            for work in works:
+                assert work is not None
+                work.wait()
+            end = instant()
+            settle()
+            best = min(best, seconds_between(begin, end))
+        return best
 
     def logits(self, inputs: Tensor, width: int) -> Tensor | None:
         """Forward only, one micro-batch, stage after stage; logits on the last, None elsewhere."""
@@ -87,7 +129,7 @@ class Pipeline:
             if not here:
                 continue
             if number and before != dist.get_rank(self._group):
-                hidden = torch.empty(*inputs.shape[:2], width)
+                hidden = torch.empty(*inputs.shape[:2], width, device=self._device)
                 dist.recv(hidden, group=self._group, group_src=before)
             out: Tensor = self._modules[number](inputs if number == 0 else hidden)
             hidden = out
@@ -98,7 +140,7 @@ class Pipeline:
     def _make_schedule(self, n_micros: int) -> Any:
         strategy = self._strategy
         stages = [
-            self._timed(PipelineStage(module, number, self.cut.n_stages, torch.device("cpu"), group=self._group))
+            self._timed(PipelineStage(module, number, self.cut.n_stages, self._device, group=self._group))
             for number, module in self._modules.items()
         ]
         settings: dict[str, Any] = {"n_microbatches": n_micros, "loss_fn": _no_loss, "scale_grads": False}
@@ -121,7 +163,7 @@ class Pipeline:
 
     def _between(self, work: Callable[..., Any], part: str) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
-            self._mark("communication")
+            self._mark("waiting")
             out = work(*args, **kwargs)
             self._mark(part)
             return out

@@ -14,6 +14,7 @@ from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from trainwright.env import Launched
 from trainwright.errors import TrainwrightError
+from trainwright.runtime.device import backend_of, device_of
 
 COLLECTIVE_TIMEOUT_S = 900.0
 """A collective that waits longer than this for another rank fails, and the run with it."""
@@ -30,11 +31,18 @@ class Place:
     n_processes: int = 1
     local_rank: int = 0
     n_threads: int = 1
+    device_type: str = "cpu"
 
     @property
     def leads(self) -> bool:
         """Whether this is the one process that writes records and talks."""
         return self.rank == 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        kind = self.device_type
+        return torch.device(kind, self.local_rank) if kind == "cuda" else torch.device(kind)
 
 
 def use_threads(n_threads: int) -> None:
@@ -88,13 +96,15 @@ def connect(launched: Launched, place: Place) -> Any:
 
 
 def join(store: Store, place: Place) -> None:
-    """Make the process group of the run."""
+    """Take this process's device and make the process group of the run."""
+    device = device_of(place.device_type, place.local_rank)
     dist.init_process_group(
-        "gloo" if not torch.cuda.is_available() else "cpu:gloo,cuda:nccl",
+        backend_of(device.type),
         store=store,
         rank=place.rank,
         world_size=place.n_processes,
         timeout=datetime.timedelta(seconds=COLLECTIVE_TIMEOUT_S),
+        device_id=device if device.type == "cuda" else None,
     )
 
 

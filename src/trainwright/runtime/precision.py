@@ -9,6 +9,9 @@ import torch
 
 from trainwright.errors import InvalidInputError
 
+FP8_SINCE, TF32_SINCE = (8, 9), (8, 0)
+"""Compute capability of the first GPUs that have these (NVIDIA, CUDA programming guide, table of capabilities)."""
+
 Precision = Callable[[], AbstractContextManager[object]]
 """Makes the context in which forward runs."""
 
@@ -16,13 +19,15 @@ Precision = Callable[[], AbstractContextManager[object]]
 def precision(name: str, device_type: str = "cpu") -> Precision:
     """fp32, bf16 or fp16: parameters, gradients and optimizer states stay fp32; matmuls, attention run in it.
 
-    tf32 is how NVIDIA's tensor cores multiply fp32. fp8 and fp4 need kernels that torch has for some GPUs only and that
-    this runtime does not call.
+    fp8: linear layers inside blocks multiply in it (fp8.py), all else as in bf16. tf32 is how NVIDIA's tensor cores
+    multiply fp32. Raises InvalidInputError with the reason where the device cannot.
     """
     if name in ("bf16", "fp16"):
         dtype = torch.bfloat16 if name == "bf16" else torch.float16
         return lambda: torch.autocast(device_type, dtype=dtype)
-    if name == "tf32" and device_type == "cuda":
+    if name == "fp8" and device_type == "cuda" and torch.cuda.get_device_capability() >= FP8_SINCE:
+        return lambda: torch.autocast(device_type, dtype=torch.bfloat16)
+    if name == "tf32" and device_type == "cuda" and torch.cuda.get_device_capability() >= TF32_SINCE:
         torch.set_float32_matmul_precision("high")
         return nullcontext
     if name == "fp32":
@@ -34,7 +39,7 @@ def precision(name: str, device_type: str = "cpu") -> Precision:
 
 
 _WHY = {
-    "tf32": "it is a mode of NVIDIA's tensor cores",
-    "fp8": "its matrix products need a GPU of Hopper's or Ada's generation, and are not called here",
+    "tf32": "it is a mode of NVIDIA's tensor cores since Ampere",
+    "fp8": "its matrix products need a GPU of Hopper's or Ada's generation or later",
     "fp4": "its matrix products need a GPU of Blackwell's generation, and are not called here",
 }

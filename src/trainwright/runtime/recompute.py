@@ -20,6 +20,7 @@ KEPT = (
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
     torch.ops.aten._scaled_dot_product_flash_attention.default,
     torch.ops.aten._scaled_dot_product_efficient_attention.default,
+    torch.ops.aten._scaled_dot_product_cudnn_attention.default,
 )
 """What ``selective`` keeps: results that cost arithmetic. Norms, rotary, activations and casts are made again."""
 

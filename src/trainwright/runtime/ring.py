@@ -42,8 +42,8 @@ class _Ring(torch.autograd.Function):
     ) -> Tensor:
         causal, scale = settings
         n, index = dist.get_world_size(group), dist.get_rank(group)
-        out = torch.zeros(query.shape, dtype=torch.float32)
-        total = torch.full(query.shape[:-1], -torch.inf)
+        out = torch.zeros_like(query, dtype=torch.float32)
+        total = torch.full(query.shape[:-1], -torch.inf, device=query.device)
         held = torch.stack([key, value])
         for turn in range(n):
             there = (index - turn) % n
@@ -64,9 +64,9 @@ class _Ring(torch.autograd.Function):
         query, key, value, out, total = ctx.saved_tensors
         group, causal, scale = ctx.settings
         n, index = dist.get_world_size(group), dist.get_rank(group)
-        grad_query = torch.zeros(query.shape, dtype=torch.float32)
+        grad_query = torch.zeros_like(query, dtype=torch.float32)
         held = torch.stack([key, value])
-        grad_held = torch.zeros(held.shape, dtype=torch.float32)
+        grad_held = torch.zeros_like(held, dtype=torch.float32)
         for turn in range(n):
             there = (index - turn) % n
             arriving = _pass_on(held, group) if turn < n - 1 else None
@@ -90,7 +90,7 @@ class _Arriving:
 
     def wait(self) -> Tensor:
         """It, when it is here and what was sent is gone."""
-        with WIRE.running(self._source.nbytes):
+        with WIRE.running("cp send_recv"):
             for work in self._works:
                 work.wait()
         return self._tensor

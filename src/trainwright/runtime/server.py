@@ -31,7 +31,7 @@ BYE = -1.0
 def served(sharded: Sharded) -> Sharded:
     """The same model with copies of its weights for the optimizer: on process 0 they are the ones that count."""
     copies = {name: nn.Parameter(p.detach().clone(), p.requires_grad) for name, p in sharded.local.items()}
-    return replace(sharded, local=copies)
+    return replace(sharded, local=copies, divided=copies)
 
 
 class AsyncServer(EveryStep):
@@ -63,8 +63,10 @@ class AsyncServer(EveryStep):
 
     def update(self, rate: float, step: int) -> None:
         """Send the gradient, take the weights."""
-        gradient = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in self.moving])
-        with WIRE.running(2 * gradient.nbytes):
+        gradient = torch.cat(
+            [(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in self.moving]
+        ).cpu()
+        with WIRE.running("dp send_recv"):
             reply, weights = self._exchange(_header(step, self._seen, rate, *self._flags), gradient)
         self._seen, stop_at = int(reply[0]), reply[1]
         self.asked = reply[2:].tolist() if step >= stop_at else [0.0 for _ in self._flags]
@@ -159,7 +161,7 @@ class Desk:
             if self._broken:
                 raise TrainwrightError(self._broken, hint="run the same command again: it goes on from the checkpoint")
             reply = torch.tensor([float(self.version), self._stop_at, *self._asked], dtype=torch.float64)
-            return reply, torch.cat([p.detach().reshape(-1) for p in self._parameters])
+            return reply, torch.cat([p.detach().reshape(-1) for p in self._parameters]).cpu()
 
     def give_up(self, why: str) -> None:
         """A replica is gone: nobody shall wait for it."""
@@ -196,6 +198,6 @@ def _spread(flat: Tensor, parameters: Sequence[nn.Parameter], *, into_gradients:
     """The pieces of one long tensor, as the parameters' values or (copied) gradients."""
     for parameter, piece in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
         if into_gradients:
-            parameter.grad = piece.view_as(parameter).clone()
+            parameter.grad = piece.view_as(parameter).to(parameter.device, copy=True)
         else:
             parameter.copy_(piece.view_as(parameter))

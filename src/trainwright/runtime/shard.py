@@ -11,13 +11,16 @@ from torch import Tensor, nn
 
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.strategy import Strategy
-from trainwright.runtime.collective import all_reduce, norm_of, sum_gradients
+from trainwright.runtime.collective import AGREEMENT, all_reduce, norm_of, sum_gradients
 from trainwright.runtime.context import divide_attention, positions_of, stretch
+from trainwright.runtime.device import to_device
 from trainwright.runtime.expert import divide_experts
+from trainwright.runtime.fp8 import use_eight_bits
 from trainwright.runtime.hollow import make_room
 from trainwright.runtime.loss import divided_loss_sum, loss_sum
 from trainwright.runtime.mesh import REPLICAS, STATES, Mesh, MeshAxis
 from trainwright.runtime.model import logits_of
+from trainwright.runtime.offload import HostStates
 from trainwright.runtime.pipeline import Pipeline, make_pipeline
 from trainwright.runtime.precision import Precision
 from trainwright.runtime.recompute import recompute_blocks
@@ -33,7 +36,8 @@ Mark = Callable[[str], None]
 class Sharded:
     """A model on its mesh.
 
-    ``local`` are this process's parameters as the optimizer sees them, plain tensors by name; ``shares`` says which
+    ``local`` are this process's parameters as the optimizer sees them, plain tensors by name, and ``divided`` the same
+    where the model lies (they differ where the optimizer's are in host memory); ``shares`` says which
     part of the whole each divided one is, ``over`` which axes divide it; ``experts`` lie on one process of ``ep`` each.
     ``division`` is what tensor parallelism made.
     """
@@ -43,10 +47,12 @@ class Sharded:
     strategy: Strategy
     division: Division
     local: dict[str, nn.Parameter]
+    divided: dict[str, nn.Parameter]
     shares: dict[str, Share]
     over: dict[str, tuple[MeshAxis, ...]] = field(default_factory=dict)
     experts: frozenset[str] = frozenset()
     rows: tuple[RowOptimizerShards, ...] = ()
+    host: HostStates | None = None
     pipeline: Pipeline | None = None
 
     @property
@@ -111,7 +117,7 @@ class Sharded:
         if self.pipeline is not None:
             parts = [self._stretched(*micro) for micro in micros]
             return self.pipeline.gradients(parts, lambda out, wanted: scale * self.loss(out, wanted), run, mark)
-        total = torch.zeros(())
+        total = torch.zeros((), device=self.mesh.device)
         for inputs, targets in micros:
             with run():
                 loss = scale * self.forward(inputs, targets)
@@ -123,13 +129,18 @@ class Sharded:
 
     def join_gradients(self) -> None:
         """Once a step: leave in ``local`` the gradients of the whole batch."""
+        self._join_where_they_are()
+        if self.host is not None:
+            self.host.take_gradients()
+
+    def _join_where_they_are(self) -> None:
         if not self.mesh.sizes:
             return  # they are there: finding every parameter by its name would take longer than all else here
         named = self.named
         if partial := [named[name] for name in self.division.partial if name in named]:
-            _sum_local(partial, self.mesh.group("tp"))
+            _sum_local(partial, self.mesh.group("tp"), "tp")
         if self.tied is not None and self.pipeline is not None:
-            _sum_local([named[self.tied]], self.pipeline.tied_group)
+            _sum_local([named[self.tied]], self.pipeline.tied_group, "pp")
         experts = [p for name, p in named.items() if name in self.experts]
         numbers = [p for p in named.values() if p.dim() == 0]  # which no ZeRO divides
         if self.strategy.zero_stage >= 2:
@@ -137,7 +148,7 @@ class Sharded:
                 self._sum(experts, *REPLICAS)
             self._sum(numbers, *STATES, *REPLICAS)  # the others are fully_shard's
             for name, parameter in named.items():
-                self.local[name].grad = None if parameter.grad is None else _plain(parameter.grad)
+                self.divided[name].grad = None if parameter.grad is None else _plain(parameter.grad)
                 parameter.grad = None
             return
         if self.rows:
@@ -155,7 +166,9 @@ class Sharded:
             sum_gradients(parameters, self.mesh.group(*axes))
 
     def after_update(self) -> None:
-        """Once a step, after the optimizer: where rows were updated apart, everybody gets them."""
+        """Once a step, after the optimizer: what was updated in host memory or apart gets to where it is used."""
+        if self.host is not None:
+            self.host.give_parameters()
         for rows in self.rows:
             rows.give_parameters()
 
@@ -174,7 +187,7 @@ class Sharded:
         square = sum(share * norm_of(gradients) ** 2 for share, gradients in parts.items())
         values = torch.tensor([float(loss) / mesh.size("tp"), square, *flags], dtype=torch.float64)
         if n > 1:
-            all_reduce(values)
+            all_reduce(values, name=AGREEMENT)
         total, square, *summed = values.tolist()
         return total, square**0.5, summed
 
@@ -183,6 +196,10 @@ class Sharded:
         if not self.mesh.sizes:
             return value
         return all_reduce(value.div_(self.mesh.size("tp")))
+
+    def told(self, parts: dict[str, float]) -> dict[str, float]:
+        """A step's seconds by part as a report names them: a pipeline's waiting is its transfers and its bubble."""
+        return parts if self.pipeline is None else self.pipeline.told(parts)
 
     @property
     def named(self) -> dict[str, nn.Parameter]:
@@ -206,7 +223,11 @@ def shard_model(model: nn.Module, strategy: Strategy, mesh: Mesh) -> Sharded:
             over[name] = (*over.get(name, ()), "ep")
     experts = frozenset(name for name, axes in over.items() if "ep" in axes)
     recompute_blocks(model, strategy.recompute, int(strategy.recompute_every))
+    to_device(model, mesh.device)
+    if strategy.precision == "fp8":
+        use_eight_bits(model)
     local, shares, rows = _divide_states(model, division, strategy, mesh, (pipeline, experts))
+    host = HostStates(local) if strategy.offload == "optimizer" else None
     if pipeline is not None:
         watch_last_blocks(model, pipeline.cut)
     for name in local:
@@ -215,8 +236,8 @@ def shard_model(model: nn.Module, strategy: Strategy, mesh: Mesh) -> Sharded:
         if pipeline is not None:
             over[name] = (*over.get(name, ()), "pp")
     return Sharded(
-        model=model, mesh=mesh, strategy=strategy, division=division, local=local, shares=shares, over=over, rows=rows,
-        experts=experts, pipeline=pipeline,
+        model=model, mesh=mesh, strategy=strategy, division=division, shares=shares, over=over, rows=rows,
+        local=local if host is None else host.local, experts=experts, pipeline=pipeline, host=host, divided=local,
     )  # fmt: skip
 
 
@@ -247,7 +268,7 @@ def _divide_states(
     """(parameters as the optimizer sees them, their shares, stage 1's rows) after ZeRO; parts: pipeline, experts."""
     pipeline, experts = parts
     if strategy.zero_stage < 2 or mesh.size(*STATES) == 1:
-        make_room(model)
+        make_room(model, mesh.device)
     local, shares = _canonical(model, pipeline), dict(division.shares)
     if mesh.size(*STATES) == 1 or strategy.zero_stage == 0:
         return local, shares, ()
@@ -264,8 +285,9 @@ def _divide_states(
     for axes, own in divided:
         at, n = mesh.index(*axes), mesh.size(*axes)
         shares |= {name: rows_of(name, p, shares, at, n)[2] for name, p in own.items()}
-    shard_fully(model, mesh, strategy.zero_stage, experts)
-    make_room(model)
+    at_host = strategy.offload == "parameters"
+    shard_fully(model, mesh, strategy.zero_stage, experts, at_host=at_host)
+    make_room(model, torch.device("cpu") if at_host else mesh.device)
     return {name: nn.Parameter(_plain(p.data)) for name, p in _canonical(model, pipeline).items()}, shares, ()
 
 
@@ -277,13 +299,14 @@ def _canonical(model: nn.Module, pipeline: Pipeline | None) -> dict[str, nn.Para
 
 def refuse_unbuilt(strategy: Strategy) -> None:
     """Raise InvalidInputError for a strategy that the runtime cannot carry out."""
-    wrong = {
-        "offload": strategy.offload != "none",
-    }
-    if unbuilt := [name for name, is_wrong in wrong.items() if is_wrong]:
+    if strategy.offload == "parameters" and strategy.zero_stage < 3:
         raise InvalidInputError(
-            f"the runtime cannot carry out {', '.join(unbuilt)} of this strategy",
-            hint="plan with data and tensor parallel only",
+            f"offload of parameters needs them sharded, and zero_stage is {strategy.zero_stage}",
+            hint='use zero_stage 3, or offload "optimizer"',
+        )
+    if strategy.offload == "parameters" and strategy.ep > 1:
+        raise InvalidInputError(
+            "offload of parameters does not go with experts divided over ep", hint='use ep 1, or offload "optimizer"'
         )
 
 
@@ -293,11 +316,11 @@ def _plain(tensor: Any) -> Tensor:
     return local
 
 
-def _sum_local(parameters: Sequence[nn.Parameter], group: Any) -> None:
+def _sum_local(parameters: Sequence[nn.Parameter], group: Any, axis: str) -> None:
     """Sum the gradients that this process holds, divided over other axes or not."""
     if any(hasattr(p.grad, "to_local") for p in parameters):
         for parameter in parameters:
             if parameter.grad is not None:
-                all_reduce(_plain(parameter.grad), group)
+                all_reduce(_plain(parameter.grad), group, name=f"{axis} all_reduce")
     else:
-        sum_gradients(parameters, group)
+        sum_gradients(parameters, group, axis)

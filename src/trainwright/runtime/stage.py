@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from trainwright.errors import InvalidInputError
+from trainwright.jobs.strategy import even_stages
 from trainwright.runtime.context import positions_of
 from trainwright.runtime.model import logits_of
 from trainwright.runtime.precision import Precision
@@ -43,11 +44,15 @@ USUAL_ENDS = Ends(before=("model.embed_tokens",), after=("model.norm", "lm_head"
 
 @dataclass(slots=True)
 class _Running:
-    """Which blocks run now, what came in, and what the last of them gave; ``stretch``: (index, size) of cp."""
+    """Which blocks run now, what came in, and what the last of them gave; ``stretch``: (index, size) of cp.
+
+    ``handed_over``: what stages exchange, in its shape and format only.
+    """
 
     blocks: range = range(0)
     received: Tensor | None = None
     given: Tensor | None = None
+    handed_over: Tensor | None = None
     stretch: tuple[int, int] = (0, 1)
     precision: Precision = nullcontext
 
@@ -68,9 +73,9 @@ class Received(nn.Module):
 class Nothing(nn.Module):
     """Stands where position embeddings were: adds nothing."""
 
-    def forward(self, *_args: Any, **_kwargs: Any) -> Tensor:
+    def forward(self, positions: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
         """A zero."""
-        return torch.zeros(1)
+        return torch.zeros(1, device=positions.device)
 
 
 class Through(nn.Module):
@@ -110,24 +115,27 @@ class Stage(nn.Module):
         running.blocks, running.given = self._cut.stages[self._number], None
         first, last = self._number == 0, self._number == self._cut.n_stages - 1
         running.received = None if first else received
-        ids = received if first else torch.zeros(received.shape[:2], dtype=torch.long)
+        if not first:
+            running.handed_over = received.detach().to("meta")
+        ids = received if first else torch.zeros(received.shape[:2], dtype=torch.long, device=received.device)
         with running.precision():
             logits = logits_of(self.model, ids, **positions_of(ids, *running.stretch))
         given, running.received, running.given = running.given, None, None
         if last:
             return logits
         assert given is not None
+        running.handed_over = given.detach().to("meta")
         return given
 
 
 def stage_ranges(n_blocks: int, n_stages: int, sizes: tuple[int, ...] | None) -> list[range]:
-    """Which blocks each stage has: the given sizes, or as even as can be, the earlier ones larger.
+    """Which blocks each stage has: the given sizes, or as even as can be.
 
     >>> stage_ranges(5, 2, None)
     [range(0, 3), range(3, 5)]
     """
     if sizes is None:
-        sizes = tuple(n_blocks // n_stages + (i < n_blocks % n_stages) for i in range(n_stages))
+        sizes = even_stages(n_blocks, n_stages)
     if len(sizes) != n_stages or sum(sizes) != n_blocks or min(sizes) < 1:
         raise InvalidInputError(
             f"stages of {', '.join(map(str, sizes))} blocks do not make {n_stages} stages of {n_blocks} blocks",

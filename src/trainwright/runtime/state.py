@@ -1,6 +1,7 @@
 """What a checkpoint holds: weights, optimizer states and random state, each as a piece of a whole tensor.
 
-Names: ``weights/PARAMETER``, ``optimizer/KEY/PARAMETER`` and ``random/RANK``; where replicas step apart also
+Names: ``weights/PARAMETER``, ``optimizer/KEY/PARAMETER``, ``random/RANK`` (and ``random_cuda/RANK`` of a GPU); where
+replicas step apart also
 ``optimizer.REPLICA/KEY/PARAMETER`` and ``outer/PARAMETER``.
 """
 
@@ -49,8 +50,8 @@ def state_pieces(sharded: Sharded, optimizer: Optimizer, place: Place, apart: Ap
                 pieces[f"{apart.kind}/{key}/{name}"] = _like(parameter, value, sharded.shares.get(name), owned)
     for name, value in apart.outer.items():
         pieces[f"outer/{name}"] = Piece(value, whole(tuple(value.shape)), place.leads)
-    random = torch.get_rng_state()
-    pieces[f"random/{place.rank}"] = Piece(random, whole(tuple(random.shape)))
+    for kind, state in _random_states(place).items():
+        pieces[f"{kind}/{place.rank}"] = Piece(state, whole(tuple(state.shape)))
     return {name: piece for name, piece in pieces.items() if piece.share.spans}
 
 
@@ -79,14 +80,24 @@ def restore(checkpoint: Checkpoint, sharded: Sharded, optimizer: Optimizer, plac
                 continue  # of another pipeline stage
             shape = tuple(checkpoint.tensors[full_name]["shape"])
             pieces[full_name] = _empty_state(optimizer, sharded.local[name], key, shape, sharded.shares.get(name))
-    random_name = f"random/{place.rank}"
-    random = torch.get_rng_state()
-    if random_name in checkpoint.tensors:
-        pieces[random_name] = Piece(random, whole(tuple(random.shape)))
+    random = _random_states(place)
+    known = [kind for kind in random if f"{kind}/{place.rank}" in checkpoint.tensors]
+    for kind in known:
+        pieces[f"{kind}/{place.rank}"] = Piece(random[kind], whole(tuple(random[kind].shape)))
     load_pieces(checkpoint, pieces)
-    torch.set_rng_state(random)
+    torch.set_rng_state(random["random"])
+    if "random_cuda" in random:
+        torch.cuda.set_rng_state(random["random_cuda"])
     sharded.after_update()
-    return random_name in checkpoint.tensors
+    return len(known) == len(random)
+
+
+def _random_states(place: Place) -> dict[str, Tensor]:
+    """The generators whose numbers a step draws: the CPU's, and on a GPU its own."""
+    states = {"random": torch.get_rng_state()}
+    if place.device_type == "cuda":
+        states["random_cuda"] = torch.cuda.get_rng_state()
+    return states
 
 
 def whole_weights(checkpoint: Checkpoint, model: nn.Module) -> None:
@@ -134,6 +145,10 @@ def _empty_state(
     optimizer: Optimizer, parameter: Tensor, key: str, shape: tuple[int, ...], share: Share | None
 ) -> Piece:
     like_parameter = shape == (tuple(parameter.shape) if share is None else share.shape)
-    value = torch.zeros_like(parameter, requires_grad=False) if like_parameter else torch.zeros(shape)
+    value = (
+        torch.zeros_like(parameter, requires_grad=False)
+        if like_parameter
+        else torch.zeros(shape, device=parameter.device)
+    )
     optimizer.state[parameter][key] = value
     return _like(parameter, value, share, owned=True)

@@ -17,7 +17,14 @@ from torch.optim import Optimizer
 
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.job import SyncSettings
-from trainwright.runtime.collective import all_reduce, broadcast_together, norm_of, reduce_gradients, sum_gradients
+from trainwright.runtime.collective import (
+    AGREEMENT,
+    all_reduce,
+    broadcast_together,
+    norm_of,
+    reduce_gradients,
+    sum_gradients,
+)
 from trainwright.runtime.shard import Sharded
 
 
@@ -101,7 +108,7 @@ class Server(EveryStep):
         reduce_gradients(sharded.parameters)
         square = norm_of(gradients_of(sharded.parameters)) ** 2 if leads else 0.0
         values = torch.tensor([float(loss), square, *flags], dtype=torch.float64)
-        total, square, *self.asked = all_reduce(values).tolist()
+        total, square, *self.asked = all_reduce(values, name=AGREEMENT).tolist()
         return total, square**0.5
 
     def update(self, rate: float, step: int) -> None:
@@ -140,7 +147,7 @@ class LocalSteps(EveryStep):
             [float(loss) / n, norm_of(gradients_of(self._sharded.parameters)) / n, *flags], dtype=torch.float64
         )
         if self._is_round_over(step) and n > 1:
-            all_reduce(values)
+            all_reduce(values, name=AGREEMENT)
         elif n > 1:
             values = torch.tensor([*(values[:2] * n).tolist(), *(0.0 for _ in flags)], dtype=torch.float64)
         total, norm, *self.asked = values.tolist()

@@ -29,7 +29,7 @@ from trainwright.runtime.precision import precision
 from trainwright.runtime.shard import Sharded, shard_model
 
 N_STEPS = 5
-RATE = 0.5
+RATE = 0.1
 RATE_OF_CLASSES = 0.01
 """Classifiers with normalized planes blow up rounding at large rates."""
 TOLERANCE = 1e-5

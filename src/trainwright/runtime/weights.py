@@ -85,6 +85,8 @@ def fill(sharded: Sharded, folder: Folder) -> int:
             f"{folder.path} is of another model: it has no {sorted(missing)[0]}",
             hint="give the folder's own config.json as the model, or another folder",
         )
+    if sharded.host is not None:
+        sharded.host.take_parameters()
     return n_bytes
 
 
@@ -159,7 +161,7 @@ def _converted(files: Mapping[str, Path], model: Any) -> dict[str, Source]:
 def _targets(sharded: Sharded) -> dict[str, tuple[Tensor, Share]]:
     """What this process has to fill: local tensors with their shares. ZeRO 1 holds weights whole on every process."""
     shares = sharded.division.shares if sharded.rows else sharded.shares
-    named = sharded.named if sharded.rows else sharded.local
+    named = sharded.named if sharded.rows else sharded.divided
     tensors: dict[str, Tensor] = {name: parameter.data for name, parameter in named.items()}
     kept = sharded.model.state_dict()
     tensors |= {name: buffer for name, buffer in sharded.model.named_buffers() if name in kept}

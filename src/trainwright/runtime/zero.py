@@ -12,18 +12,41 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, OffloadPolicy, fully_shard
+from torch.distributed.fsdp._fully_shard._fsdp_collectives import DefaultAllGather, DefaultReduceScatter
 
-from trainwright.runtime.collective import WIRE
+from trainwright.runtime.collective import WIRE, gather_into, scatter_into
 from trainwright.runtime.mesh import STATES, Mesh, MeshAxis
 from trainwright.runtime.recompute import blocks_of
 from trainwright.runtime.share import Share, cut_again, even_cut, whole
 
 
-def shard_fully(model: nn.Module, mesh: Mesh, stage: int, experts: frozenset[str] = frozenset()) -> None:
+class _Gathering(DefaultAllGather):
+    """torch's own all-gather of parameters, timed."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As torch's."""
+        with WIRE.running("dp all_gather"):
+            return super().__call__(*args, **kwargs)
+
+
+class _Scattering(DefaultReduceScatter):
+    """torch's own reduce-scatter of gradients, timed."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As torch's."""
+        with WIRE.running("dp reduce_scatter"):
+            return super().__call__(*args, **kwargs)
+
+
+def shard_fully(
+    model: nn.Module, mesh: Mesh, stage: int, experts: frozenset[str] = frozenset(), *, at_host: bool = False
+) -> None:
     """Stages 2 and 3, in place; gradients are summed, not averaged.
+
+    ``at_host``: shards, their gradients and the optimizer's states live in host memory, pinned beside a GPU, and go to
+    the device a block at a time.
 
     ``experts``: parameters that lie on one process of the axis ``ep`` each; they are divided over ``shard`` alone, and
     left as they are where that has one process. So are single numbers, such as CLIP's temperature.
@@ -31,17 +54,21 @@ def shard_fully(model: nn.Module, mesh: Mesh, stage: int, experts: frozenset[str
     named, modules = dict(model.named_parameters()), dict(model.named_modules())
     kept = {named[name] for name in experts} if mesh.size("shard") == 1 else set()
     whole_experts = bool(kept)
+    policy = CPUOffloadPolicy(pin_memory=mesh.device.type == "cuda") if at_host else OffloadPolicy()
+    how: dict[str, Any] = {"reshard_after_forward": stage == 3, "offload_policy": policy}
     kept |= {parameter for parameter in named.values() if parameter.dim() == 0}
     if not whole_experts:
         for owner in dict.fromkeys(name.rpartition(".")[0] for name in sorted(experts)):
-            fully_shard(modules[owner], mesh=mesh.sharding_mesh("shard"), reshard_after_forward=stage == 3)
+            fully_shard(modules[owner], mesh=mesh.sharding_mesh("shard"), **how)
     over = mesh.sharding_mesh(*STATES)
     for module in (*(block for block in blocks_of(model) if any(True for _ in block.parameters())), model):
-        fully_shard(module, mesh=over, reshard_after_forward=stage == 3, ignored_params=kept)
+        fully_shard(module, mesh=over, ignored_params=kept, **how)
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)  # gloo knows no scaled sums
+            module.set_custom_all_gather(_Gathering())
+            module.set_custom_reduce_scatter(_Scattering())
 
 
 def rows_of(name: str, parameter: Tensor, shares: Mapping[str, Share], index: int, n: int) -> tuple[int, int, Share]:
@@ -78,8 +105,9 @@ class RowOptimizerShards:
     def take_gradients(self) -> None:
         """Sum gradients over the group so that each process has those of its rows; the whole ones are freed."""
         most = sum(self._most(p) for p in self._parameters.values())
-        dtype = next(iter(self._parameters.values())).dtype
-        source = torch.zeros(self._n, most, dtype=dtype)
+        first = next(iter(self._parameters.values()))
+        dtype, device = first.dtype, first.device
+        source = torch.zeros(self._n, most, dtype=dtype, device=device)
         for rank in range(self._n):
             at = 0
             for parameter in self._parameters.values():
@@ -90,9 +118,9 @@ class RowOptimizerShards:
                 at += self._most(parameter)
         for parameter in self._parameters.values():
             parameter.grad = None
-        mine = torch.empty(most, dtype=dtype)
-        with WIRE.running(mine.nbytes):
-            dist.reduce_scatter_tensor(mine, source.view(-1), group=self._group)
+        mine = torch.empty(most, dtype=dtype, device=device)
+        with WIRE.running("dp reduce_scatter"):
+            scatter_into(mine, source.view(-1), group=self._group)
         at = 0
         for name, parameter in self._parameters.items():
             rows = self.rows[name]
@@ -103,14 +131,14 @@ class RowOptimizerShards:
     def give_parameters(self) -> None:
         """After the optimizer's step: everybody gets everybody's rows."""
         most = sum(self._most(p) for p in self._parameters.values())
-        mine = torch.zeros(most, dtype=next(iter(self._parameters.values())).dtype)
+        mine = next(iter(self._parameters.values())).new_zeros(most)
         at = 0
         for name, parameter in self._parameters.items():
             mine[at : at + self.rows[name].numel()] = self.rows[name].reshape(-1)
             at += self._most(parameter)
         all_rows = mine.new_empty(self._n * most)
-        with WIRE.running(mine.nbytes):
-            dist.all_gather_into_tensor(all_rows, mine, group=self._group)
+        with WIRE.running("dp all_gather"):
+            gather_into(all_rows, mine, group=self._group)
         for rank, theirs in enumerate(all_rows.view(self._n, most)):
             at = 0
             for parameter in self._parameters.values():

@@ -67,7 +67,13 @@ class AdamW8bit(Optimizer):
 
     def __init__(self, groups: Iterable[Any], lr: float, betas: tuple[float, float], eps: float = 1e-8) -> None:
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
-        self._codes = {"exp_avg": dynamic_codes(signed=True), "exp_avg_sq": dynamic_codes(signed=False)}
+        self._codes_by_device: dict[torch.device, dict[str, Tensor]] = {}
+
+    def _codes(self, device: torch.device) -> dict[str, Tensor]:
+        if device not in self._codes_by_device:
+            signed = {"exp_avg": True, "exp_avg_sq": False}
+            self._codes_by_device[device] = {m: dynamic_codes(signed=s).to(device) for m, s in signed.items()}
+        return self._codes_by_device[device]
 
     def unpacked(self, parameter: nn.Parameter) -> dict[str, Tensor]:
         """The parameter's states in fp32 by name, as a checkpoint keeps them: packing those again gives the same."""
@@ -76,7 +82,7 @@ class AdamW8bit(Optimizer):
         for moment in MOMENTS:
             if f"{moment}_packed" in state:
                 packed, scales = state[f"{moment}_packed"], state[f"{moment}_scales"]
-                found[moment] = unpack(packed, scales, self._codes[moment])
+                found[moment] = unpack(packed, scales, self._codes(packed.device)[moment])
                 if moment == "exp_avg_sq":
                     found[moment].square_()
         return found
@@ -110,5 +116,7 @@ class AdamW8bit(Optimizer):
             return
         for moment in MOMENTS:
             values = state.pop(moment)
-            packed, scales = pack(values.sqrt_() if moment == "exp_avg_sq" else values, self._codes[moment])
+            packed, scales = pack(
+                values.sqrt_() if moment == "exp_avg_sq" else values, self._codes(parameter.device)[moment]
+            )
             state |= {f"{moment}_packed": packed, f"{moment}_scales": scales}

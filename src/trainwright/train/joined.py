@@ -85,6 +85,7 @@ def _run(store: Any, place: Place, folder: Path, tell: Callable[[Any], None]) ->
         n_processes=plan.chosen.n_processes,
         local_rank=place.local_rank,
         n_threads=plan.chosen.threads_per_process,
+        device_type=plan.device_type,
     )
     heart = Heartbeat(store, place, hang_timeout_s(plan), tell)
 

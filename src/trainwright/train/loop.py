@@ -17,7 +17,7 @@ from trainwright.errors import InterruptedRunError, PreemptedError
 from trainwright.records.run import Evaluation
 from trainwright.records.step import StepRecord
 from trainwright.runtime.model import set_training
-from trainwright.train.measure import Clock, peak_bytes_of
+from trainwright.train.measure import Clock, memory_bytes, peak_bytes_of
 from trainwright.train.numerics import are_sound, leave_out
 from trainwright.train.optimizer import clip
 from trainwright.train.session import Session
@@ -64,7 +64,7 @@ def one_step(session: Session) -> StepRecord | None:
     loss = sharded.gradients(micros, scale, session.precision, clock.mark)
     session.beat("waiting for the others to join gradients")
     loss_value, norm = session.join(loss)
-    clock.mark("communication")
+    clock.mark("optimizer")  # the gradients' norm; what processes exchanged is told apart
     sound = are_sound(loss_value, norm)
     if sound:
         clip(session.sync.moving, norm, settings.clip_norm)
@@ -74,14 +74,16 @@ def one_step(session: Session) -> StepRecord | None:
     clock.mark("optimizer")
     if not sound:
         return None
+    seconds, parts = clock.read()
     return StepRecord(
         step=session.step,
         loss=loss_value,
         learning_rate=rate,
         gradient_norm=norm,
         tokens=session.tokens_per_step,
-        seconds=clock.seconds,
-        time=clock.parts,
+        seconds=seconds,
+        time=sharded.told(parts),
+        memory_bytes=memory_bytes(),
     )
 
 

@@ -53,7 +53,7 @@ def _run_in_place(folder: Path, plan: PlanRecord, tell: Callable[[Event], None])
     from trainwright.runtime.place import Place
     from trainwright.train.work import run_process
 
-    place = Place(n_threads=plan.chosen.threads_per_process)
+    place = Place(n_threads=plan.chosen.threads_per_process, device_type=plan.device_type)
     record = run_process(folder, place, lambda kind, *rest: tell(rest[0]) if kind == "event" else None)
     assert record is not None
     return record

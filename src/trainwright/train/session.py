@@ -18,6 +18,7 @@ from trainwright.jobs.job import Job
 from trainwright.records.run import Evaluation
 from trainwright.records.step import StepRecord, step_line
 from trainwright.runtime.checkpoint import Checkpoint, Content, newest_checkpoint
+from trainwright.runtime.device import sent
 from trainwright.runtime.place import Place
 from trainwright.runtime.portion import portion
 from trainwright.runtime.precision import Precision
@@ -116,13 +117,12 @@ class Session:
         return self.step // every > self.met_step // every
 
     def batch(self, step: int) -> Rows:
-        """This replica's rows of the step's global batch: inputs and targets."""
+        """This replica's rows of the step's global batch, on its device: inputs and targets."""
         mesh = self.sharded.mesh
         own = portion(self.sharded.strategy, mesh.dp_index)
-        if own is None:
-            return self.task.rows(step, mesh.dp_index, mesh.dp)
-        inputs, targets = self.task.rows(step, 0, 1)
-        return inputs[own], targets[own]
+        inputs, targets = self.task.rows(step, *((mesh.dp_index, mesh.dp) if own is None else (0, 1)))
+        own = own or slice(None)
+        return self._sent((inputs[own], targets[own]))
 
     def held_out_batches(self) -> Iterator[Rows]:
         """This replica's share of the held-out data, in micro-batches.
@@ -134,12 +134,15 @@ class Session:
         size = int(strategy.micro_batch)
         mine = self.task.held_out(mesh.dp_index, mesh.dp, size)
         if strategy.zero_stage < 2 and strategy.ep == 1:
-            yield from mine
+            yield from (self._sent(rows) for rows in mine)
             return
         for inputs, targets in self.task.held_out(0, mesh.dp, size):
             own = next(mine, (inputs[:0], targets[:0]))
             n = len(own[0])
-            yield torch.cat([own[0], inputs[n:]]), torch.cat([own[1], torch.full_like(targets[n:], -100)])
+            yield self._sent((torch.cat([own[0], inputs[n:]]), torch.cat([own[1], torch.full_like(targets[n:], -100)])))
+
+    def _sent(self, rows: Rows) -> Rows:
+        return sent(rows[0], self.sharded.mesh.device), sent(rows[1], self.sharded.mesh.device)
 
     def beat(self, doing: str) -> None:
         """Tell the launcher that this process is alive, where it is and what it does."""

@@ -7,8 +7,8 @@ import datetime
 import platform
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ from trainwright.jobs.store import job_from_dict
 from trainwright.jobs.strategy import Strategy
 from trainwright.probe.allocator import keep_pages
 from trainwright.records.plan import PlanRecord, read_plan
-from trainwright.records.run import RunRecord, write_run
+from trainwright.records.run import RankRecord, RunRecord, write_run
 from trainwright.records.step import read_steps, step_line
 from trainwright.records.store import write_text
 from trainwright.runtime.batchnorm import join_batch_norms
 from trainwright.runtime.checkpoint import Shelf
+from trainwright.runtime.compiling import compile_blocks
+from trainwright.runtime.device import device_of, stay_near
 from trainwright.runtime.hollow import hollow
 from trainwright.runtime.launch import Orders
 from trainwright.runtime.mesh import STATES, make_mesh
@@ -44,7 +46,7 @@ from trainwright.runtime.sync import EveryStep, LocalSteps, Server, Sync, refuse
 from trainwright.runtime.weights import Folder, fill, open_folder
 from trainwright.train.finish import finish_run
 from trainwright.train.loop import train
-from trainwright.train.measure import median_parts, resident_bytes
+from trainwright.train.measure import middle_half, resident_bytes
 from trainwright.train.optimizer import block_matrices, make_optimizer, refuse_parts
 from trainwright.train.session import N_FLAGS, Session
 from trainwright.train.tasks import open_task
@@ -52,13 +54,22 @@ from trainwright.train.trackers import Tracked
 from trainwright.train.transfer import freeze_for, rate_share
 from trainwright.units import format_bytes
 
+WORK = ("forward", "backward", "optimizer")
+"""What a process computes; the rest of a step it exchanges or waits."""
+
 GIVE_UP_S = 60.0
 """How long a run that failed lets a checkpoint end that is being written."""
 
 
 def work(orders: Orders, telephone: Any) -> RunRecord | None:
     """What a process started by our own launcher does."""
-    place = Place(rank=orders.rank, n_processes=orders.n_processes, local_rank=orders.rank, n_threads=orders.n_threads)
+    place = Place(
+        rank=orders.rank,
+        n_processes=orders.n_processes,
+        local_rank=orders.rank,
+        n_threads=orders.n_threads,
+        device_type=read_plan(orders.folder).device_type,
+    )
     port = None if place.leads else telephone.ask()
     join_local(place, port, lambda opened: telephone.tell("port", opened))
     return run_process(orders.folder, place, telephone.tell)
@@ -68,6 +79,7 @@ def run_process(folder: Path, place: Place, tell: Callable[..., None]) -> RunRec
     """Carry out the folder's plan as one process; the leader returns (and writes) the record of the run."""
     keep_pages()
     use_threads(place.n_threads)
+    stay_near(device_of(place.device_type, place.local_rank))
     session: Session | None = None
     tracked = Tracked(tell)
     try:
@@ -100,7 +112,7 @@ def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..
     strategy = strategy_of(plan)
     mesh = make_mesh(strategy, place)
     check_batch(strategy, job.global_batch)
-    model, start = _build(job, plan)
+    model, start = _build(job, plan, strategy)
     task, notes = open_task(folder, job, plan, model)
     share = rate_share(model, job.transfer)
     if job.transfer is None or job.transfer.unfreeze_every is None:
@@ -152,14 +164,14 @@ def saver_of(folder: Path, job: Job, place: Place) -> Saver:
     )
 
 
-def _build(job: Job, plan: PlanRecord) -> tuple[nn.Module, Folder | None]:
+def _build(job: Job, plan: PlanRecord, strategy: Strategy) -> tuple[nn.Module, Folder | None]:
     """The model with its first weights, or a hollow one with the folder whose weights it is to have."""
     start = start_folder(job)
-    if start is None:
-        return build_model(plan.model, job.seed), None
-    with hollow():
+    with nullcontext() if start is None else hollow():
         model = build_model(plan.model, job.seed)
-    return model, open_folder(start, model)
+    if job.compile:
+        compile_blocks(model, strategy)
+    return model, None if start is None else open_folder(start, model)
 
 
 def sync_of(job: Job, sharded: Sharded, optimizer: Optimizer, precision_name: str) -> Sync:
@@ -241,12 +253,11 @@ def _conclude_together(session: Session, status: str) -> RunRecord | None:
 
 def _conclude(session: Session, status: str) -> RunRecord | None:
     """Gather what every process measured; the leader writes run.json."""
-    memory = _gather_memory(session, status)
+    ranks = _gather_ranks(session, status)
     if not session.place.leads:
         return None
     finished = finish_run(session) if status == "finished" else {}
-    steps = session.measured or list(read_steps(session.folder))
-    step_s, parts = median_parts(steps) if steps else (0.0, {})
+    step_s, parts = _busiest(ranks)
     record = RunRecord(
         status=status,
         steps=session.step,
@@ -256,8 +267,9 @@ def _conclude(session: Session, status: str) -> RunRecord | None:
         time=parts,
         measured_steps=len(session.measured),
         tokens_per_s=session.tokens_per_step / step_s if step_s else 0.0,
-        peak_bytes=max((peak for peak, _ in memory if peak is not None), default=None),
-        resident_bytes=tuple(resident for _, resident in memory),
+        peak_bytes=max((rank.peak_bytes for rank in ranks if rank.peak_bytes is not None), default=None),
+        resident_bytes=tuple(rank.resident_bytes for rank in ranks),
+        ranks=tuple(ranks),
         first_loss=session.losses.get("first"),
         last_loss=session.losses.get("last"),
         evaluations=tuple(session.evaluations),
@@ -275,13 +287,28 @@ def _conclude(session: Session, status: str) -> RunRecord | None:
     return record
 
 
-def _gather_memory(session: Session, status: str) -> list[tuple[float | None, float]]:
-    mine = (session.peak_bytes, resident_bytes())
+def _gather_ranks(session: Session, status: str) -> list[RankRecord]:
+    """What every process measured, by rank; its own alone where others may be gone."""
+    steps = session.measured
+    if not steps and session.place.leads:
+        steps = list(read_steps(session.folder))
+    mine = RankRecord(
+        rank=session.place.rank,
+        peak_bytes=session.peak_bytes,
+        resident_bytes=resident_bytes(),
+        time=middle_half(steps)[1] if steps else {},
+    )
     if session.place.n_processes == 1 or status == "failed":
         return [mine]
     everyone: list[Any] = [None] * session.place.n_processes
     dist.all_gather_object(everyone, mine)
     return everyone
+
+
+def _busiest(ranks: Sequence[RankRecord]) -> tuple[float, dict[str, float]]:
+    """(seconds of a step, by part) of the process that computed the longest and so waited the least."""
+    parts = max((rank.time for rank in ranks), key=lambda time: sum(time.get(name, 0.0) for name in WORK))
+    return sum(parts.values()), parts
 
 
 def _environment(place: Place) -> dict[str, Any]:
