@@ -1,12 +1,25 @@
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from tests.hardware.test_machine import made_up_machine
 
-from trainwright.api.images import known_model, model_config, settled
+from trainwright.api.images import known_model, model_config, settled, traced_peak_bytes
+from trainwright.api.planning import PlanOptions, plan
 from trainwright.api.previewing import preview
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.parse import parse_job
+from trainwright.plan.answer import Answer
+from trainwright.plan.here import plan_here
+from trainwright.plan.pins import parse_pins
+from trainwright.runtime.loss import loss_sum
+from trainwright.runtime.model import build_model
+from trainwright.runtime.precision import precision
+from trainwright.train.measure import peak_bytes_of
+from trainwright.train.optimizer import make_optimizer
 
 JOB = """
 [model]
@@ -26,10 +39,51 @@ epochs = 3
 def test_epochs_become_steps_and_the_model_is_captured() -> None:
     job = settled(parse_job(JOB.format(preset="small-cnn", size=16), "job.toml"))
     assert job.stopping.steps == 15
-    spec, config = known_model(job)
-    assert config["arguments"] == {"width": 32, "n_classes": 10, "channels": 1}
-    assert spec.unit == "images"
-    assert spec.n_parameters == 65184 + 64 * 10 + 10
+    known = known_model(job)
+    assert known.config["arguments"] == {"width": 32, "n_classes": 10, "channels": 1}
+    assert known.spec.unit == "images"
+    assert known.spec.n_parameters == 65184 + 64 * 10 + 10
+
+
+def test_an_image_job_is_planned_with_its_data_time_and_for_other_clusters(tmp_path: Path) -> None:
+    job = settled(parse_job(JOB.format(preset="small-cnn", size=8), "job.toml"))
+    known = known_model(job)
+    pins, machine = parse_pins(["dp=2", "micro_batch=4"]), made_up_machine()
+    group = machine.divisions[0].groups[0]
+    group = replace(group, device=replace(group.device, kind="cpu"))
+    machine = replace(machine, divisions=(replace(machine.divisions[0], groups=(group,)),))
+    chosen = plan_here(job, machine, pins, known).chosen
+    assert chosen.time["data"] == pytest.approx(4 * known.sample_s)
+    without = plan_here(job, machine, pins, replace(known, sample_s=0.0)).chosen
+    assert chosen.step_s - without.step_s == pytest.approx(4 * known.sample_s)
+    path = tmp_path / "job.toml"
+    path.write_text(JOB.format(preset="small-cnn", size=8))
+    answer = plan(str(path), PlanOptions(on=("2xA100-SXM-80GB",)), lambda _: None)
+    assert isinstance(answer, Answer)
+    assert answer.question.subject.batch == "8 images"
+    assert answer.question.subject.config == known.config
+
+
+def test_a_traced_peak_is_that_of_the_step_in_bf16_and_over_micro_batches() -> None:
+    job = settled(parse_job(JOB.format(preset="small-cnn", size=16), "job.toml"))
+    model = build_model(model_config(job), 0)
+    optimizer = make_optimizer(model.parameters(), job.optimizer)
+    images, labels = torch.rand(8, 1, 16, 16), torch.arange(8)
+
+    def step(micro: int, name: str) -> None:
+        for x, y in zip(images.split(micro), labels.split(micro), strict=True):
+            with precision(name)():
+                loss = loss_sum(model(x), y)
+            loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step(8, "fp32")
+    states = [v for state in optimizer.state.values() for v in state.values()]
+    for micro, name in ((8, "fp32"), (2, "fp32"), (8, "bf16"), (2, "bf16")):
+        step(micro, name)
+        measured = peak_bytes_of(partial(step, micro, name), [*model.parameters(), *states, images, labels])
+        assert traced_peak_bytes(job, model_config(job), (8, micro), name) == pytest.approx(measured, rel=0.1)
 
 
 def test_the_preview_is_a_grid_of_rows_and_columns(tmp_path: Path) -> None:

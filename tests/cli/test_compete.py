@@ -39,7 +39,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("competition")
     for image in list_images(ImageData(builtin="digits", classes=("3", "8"))).images[:80]:
         (folder / "photos" / image.label).mkdir(parents=True, exist_ok=True)
-        write_picture(folder / "photos" / image.label / f"{image.name}.png", image.read(8, 1))
+        write_picture(folder / "photos" / image.label / f"{image.name}.png", image.read(8, 1).pixels)
     first = next((folder / "photos" / "3").iterdir())
     first.rename(folder / "photos" / "8" / "stray.png")
     (folder / "job.toml").write_text(JOB.format(folder=folder))
@@ -73,7 +73,7 @@ def test_folds_judge_every_image_and_the_mistakes_can_be_relabelled(job: Path) -
     assert "taken for 3" in (output / "mistakes.html").read_text()
     again = list_images(ImageData(source=output / "relabel.csv"))
     assert len(again.images) == 80
-    assert again.images[0].read(8, 1).shape == (1, 8, 8)
+    assert again.images[0].read(8, 1).pixels.shape == (1, 8, 8)
 
 
 def test_what_cannot_be_judged_is_said(job: Path, tmp_path: Path) -> None:

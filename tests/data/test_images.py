@@ -38,11 +38,11 @@ def data_of(source: Path, **changes: object) -> ImageData:
 
 def test_every_mode_becomes_planes_of_one_size(tmp_path: Path) -> None:
     for mode, suffix in (("L", "png"), ("I;16", "png"), ("CMYK", "jpg"), ("RGBA", "png"), ("P", "gif"), ("1", "png")):
-        pixels = read_picture(write(tmp_path / f"{mode[:2]}.{suffix}", mode), 8, 3)
+        pixels = read_picture(write(tmp_path / f"{mode[:2]}.{suffix}", mode), 8, 3).pixels
         assert pixels.shape == (3, 8, 8)
         assert pixels.dtype == np.uint8
-    assert read_picture(tmp_path / "I;.png", 8, 1)[0, 0, 0] == 200
-    assert (read_picture(tmp_path / "RG.png", 8, 3) == 255).all()  # transparent is white
+    assert read_picture(tmp_path / "I;.png", 8, 1).pixels[0, 0, 0] == 200
+    assert (read_picture(tmp_path / "RG.png", 8, 3).pixels == 255).all()  # transparent is white
 
 
 def test_a_picture_is_turned_as_its_exif_says(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_picture_is_turned_as_its_exif_says(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: show rotated by 90 degrees clockwise
     left_white.save(tmp_path / "turned.png", exif=exif)
-    pixels = read_picture(tmp_path / "turned.png", 8, 1)[0]
+    pixels = read_picture(tmp_path / "turned.png", 8, 1).pixels[0]
     assert pixels[0].min() == 255
     assert pixels[7].max() == 0
 
@@ -72,6 +72,20 @@ def test_corrupt_images_are_left_out_and_named(tmp_path: Path) -> None:
     write(source / "cat" / "more.png")
     with pytest.raises(DataError, match="the images changed since the run began"):
         prepare_images(tmp_path / "data", data_of(source), seed=0)
+
+
+def test_small_pictures_and_repeated_ones_are_named(tmp_path: Path) -> None:
+    source = folder_of(tmp_path, {"cat": 3, "dog": 3})
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 5 if number else 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(source / "dog" / f"own{number}.png")
+    said = " ".join(prepare_images(tmp_path / "a", data_of(source), seed=0).notes)
+    assert "smaller than 8 x 8 pixels, the smallest 5 and were enlarged" in said
+    assert "1 pictures are there with two labels: cat/" in said
+    left = prepare_images(tmp_path / "b", data_of(source, small="leave out"), seed=0)
+    assert len(left.train.labels) + len(left.held_out.labels) == 7
+    with pytest.raises(DataError, match=r"smaller than 8 x 8 pixels, the smallest 5; the first is dog/own"):
+        prepare_images(tmp_path / "c", data_of(source, small="refuse"), seed=0)
 
 
 def test_a_csv_of_file_and_label(tmp_path: Path) -> None:
@@ -124,7 +138,7 @@ def test_shards_of_tar_and_parquet_hold_what_folders_hold(tmp_path: Path) -> Non
     expected = list_images(data_of(source))
     for made in (list_images(data_of(shards)), list_images(data_of(tmp_path / "all.parquet"))):
         assert made.counts == {"cat": 2, "dog": 3}
-        pixels = [sorted(image.read(8, 3).tobytes() for image in each.images) for each in (made, expected)]
+        pixels = [sorted(image.read(8, 3).pixels.tobytes() for image in each.images) for each in (made, expected)]
         assert pixels[0] == pixels[1]
 
 

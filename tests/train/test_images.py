@@ -72,10 +72,11 @@ def test_unequal_classes_are_weighted_or_drawn_evenly(tmp_path: Path) -> None:
 def test_the_fewest_workers_that_keep_the_trainer_fed() -> None:
     import time
 
-    assert find_workers(lambda _step: None, 1.0).n_workers == 0
-    slow = find_workers(lambda _step: time.sleep(0.02), 0.03)
+    assert find_workers(lambda _step: None, 1.0, n_free=1).n_workers == 0
+    slow = find_workers(lambda _step: time.sleep(0.02), 0.03, n_free=4)
     assert slow.n_workers == 1
     assert set(slow.batches_per_s) == {0, 1}
+    assert find_workers(lambda _step: time.sleep(0.02), 0.03, n_free=0).n_workers == 0
 
 
 def test_an_image_run_learns_and_leaves_a_classifier(tmp_path: Path) -> None:

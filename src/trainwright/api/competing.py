@@ -46,7 +46,9 @@ def compete(path: Path, options: CompeteOptions, tell: Callable[[Any], None]) ->
     runs = [_fold(job, fold, options, tell) for fold in range(options.folds)]
     found, judged = _judged(job, runs, options)
     options.output.mkdir(parents=True, exist_ok=True)
-    n_submitted = 0 if options.test is None else _submit(options.test, runs, _views(job, options.views), options.output)
+    n_submitted = 0
+    if options.test is not None:
+        n_submitted = _submit(options.test, runs, _views(job, options.views), options.output, tell)
     if n_submitted:
         tell(f"{n_submitted} test images: {options.output / 'submission.csv'}")
     _write_relabel(options.output, job.images, judged)
@@ -141,7 +143,7 @@ def _write_relabel(output: Path, data: ImageData, judged: Sequence[_Seen]) -> No
             writer.writerow([original, said.label, said.predicted, f"{said.chance:.4f}", f"{said.chance_of_label:.4f}"])
 
 
-def _submit(test: Path, runs: Sequence[Path], views: Any, output: Path) -> int:
+def _submit(test: Path, runs: Sequence[Path], views: Any, output: Path, tell: Callable[[Any], None]) -> int:
     """submission.csv: the class that the mean over all folds' models holds likeliest, for each test image."""
     import numpy as np
 
@@ -152,7 +154,9 @@ def _submit(test: Path, runs: Sequence[Path], views: Any, output: Path) -> int:
     about = models[0].about
     assert about.size is not None
     assert about.channels is not None
-    names, pixels = unlabelled(test, about.size, about.channels)
+    names, pixels, note = unlabelled(test, about.size, about.channels)
+    if note is not None:
+        tell(f"test images: {note}; they were enlarged")
     mean = np.mean([chances(model, pixels, views)[0] for model in models], axis=0)
     with (output / "submission.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainwright.api.planning import HERE, USUAL_STACK
+from trainwright.api.planning import HERE, USUAL_STACK, capturer
 
 if TYPE_CHECKING:
     from trainwright.cost.validate import Validation
     from trainwright.hardware.cluster import Cluster
     from trainwright.plan.forecast import Forecast
     from trainwright.plan.serving.answer import ServingAnswer
+    from trainwright.plan.subject import Subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ def estimate(subject: str, options: EstimateOptions, tell: Callable[[str], None]
         optimizer=options.optimizer,  # type: ignore[arg-type]  # click lets nothing else through
         serve=options.serve,
     )
-    found = read_subject(subject, asked)
+    found = read_subject(subject, asked, capturer((options.on,), tell))
     for note in found.notes:
         tell(f"assumed: {note}")
     if found.job.serving is not None:
@@ -58,9 +59,18 @@ def estimate(subject: str, options: EstimateOptions, tell: Callable[[str], None]
     for note in cluster.notes:
         tell(f"note: {note}")
     if strategy is None:
-        strategy = parse_strategy(f"dp={cluster.n_devices}")
-        tell(f"assumed: dp={cluster.n_devices}, plain data parallel (--strategy)")
+        text = usual_strategy(found, cluster.n_devices)
+        strategy = parse_strategy(text)
+        tell(f"assumed: {text}, plain data parallel (--strategy)")
     return forecast(found, cluster, strategy, options.stack or USUAL_STACK)
+
+
+def usual_strategy(found: Subject, n_devices: int) -> str:
+    """Data parallel in the job's precision; images at once, since the memory of a step seldom is what limits them."""
+    text = f"dp={n_devices}"
+    if found.model.unit == "images" and found.job.global_batch % n_devices == 0:
+        text += f",micro_batch={found.job.global_batch // n_devices}"
+    return text if found.job.precision is None else f"{text},precision={found.job.precision}"
 
 
 def _cluster(options: EstimateOptions, n_devices: int | None, tell: Callable[[str], None]) -> Cluster:

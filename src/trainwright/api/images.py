@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.job import Job
 from trainwright.models.images import config_in, for_classes, image_model
+from trainwright.plan.known import Known
 
 if TYPE_CHECKING:
     from trainwright.capture.inputs import Input
+    from trainwright.capture.standin import Kernels
     from trainwright.data.start import Start
-    from trainwright.models.spec import ModelSpec
     from trainwright.records.plan import PlanRecord
 
 DEFAULT_SIZE, DEFAULT_CHANNELS = 32, 3
@@ -45,32 +46,34 @@ def settled(job: Job) -> Job:
     return job
 
 
-def known_model(job: Job) -> tuple[ModelSpec, dict[str, Any]]:
-    """The model as the cost model prices it, captured with what is frozen, and the configuration to build it from."""
+def known_model(job: Job, kernels: Kernels = "cpu") -> Known:
+    """The model as the cost model prices it, captured with what is frozen, and what making its samples takes."""
     from trainwright.capture.module import Setup, captured
     from trainwright.runtime.model import build_model
     from trainwright.train.capturing import priced
+    from trainwright.train.sampling import sample_seconds
 
     config = model_config(job)
     found = captured(
         lambda: priced(build_model(config, job.seed), job.transfer),
-        Setup(inputs=_inputs(job), batch=max(job.global_batch // 2, 2), unit="images", kernels="cpu"),
+        Setup(inputs=_inputs(job), batch=max(job.global_batch // 2, 2), unit="images", kernels=kernels),
         job.name,
     )
-    return found.spec, config
+    return Known(spec=found.spec, config=config, sample_s=sample_seconds(job))
 
 
 def with_traced_peak(job: Job, plan: PlanRecord) -> PlanRecord:
     """The plan with the peak memory of its own micro-batch's step, traced: exact where the cost model sums blocks.
 
-    For fp32 on CPUs, where autocast plays no part. A net whose blocks all differ is one block to the cost model, which
-    then holds all that is kept and the largest temporary at once; the trace knows that they never meet.
+    For fp32 and bf16 on CPUs. The cost model sums gradients and activations where micro-batches add up, and knows
+    nothing of a kernel's own copies in 16 bits; the trace does.
     """
     chosen = plan.chosen
-    if plan.device_type != "cpu" or chosen.strategy["precision"] != "fp32":
+    precision = chosen.strategy["precision"]
+    if plan.device_type != "cpu" or precision not in ("fp32", "bf16"):
         return plan
     rows, micro = job.global_batch // int(chosen.strategy["dp"]), int(chosen.strategy["micro_batch"])
-    peak = _traced_peak_bytes(job, plan.model, rows, micro)
+    peak = traced_peak_bytes(job, plan.model, (rows, micro), precision)
     kept = {name: value for name, value in chosen.memory.items() if name not in ("activations", "temporary")}
     activations = min(chosen.memory["activations"], peak - sum(kept.values()))
     memory = {**kept, "activations": activations, "temporary": peak - sum(kept.values()) - activations}
@@ -78,7 +81,8 @@ def with_traced_peak(job: Job, plan: PlanRecord) -> PlanRecord:
     return replace(plan, chosen=replace(chosen, peak_bytes=peak, memory=memory, resident_bytes=resident))
 
 
-def _traced_peak_bytes(job: Job, config: dict[str, Any], rows: int, micro: int) -> float:
+def traced_peak_bytes(job: Job, config: dict[str, Any], sizes: tuple[int, int], precision: str) -> float:
+    """Bytes at the highest point of a step of ``sizes``: (rows of a replica, rows of its micro-batch)."""
     from trainwright.capture.inputs import example_of
     from trainwright.capture.meta import built_on_meta
     from trainwright.capture.step import trace_step
@@ -86,17 +90,17 @@ def _traced_peak_bytes(job: Job, config: dict[str, Any], rows: int, micro: int) 
     from trainwright.train.capturing import priced
     from trainwright.train.optimizer import make_optimizer
 
-    module = built_on_meta(lambda: priced(build_model(config, job.seed), job.transfer))
+    module = built_on_meta(lambda: priced(build_model(config, job.seed), job.transfer, precision))
     settings = replace(job.optimizer, name="sgd" if job.optimizer.name == "sgd" else "adamw")
     traced = trace_step(
         module,
-        example_of(_inputs(job), micro, 1),
-        optimizer=lambda parameters: make_optimizer(parameters, settings, fused=False),
+        example_of(_inputs(job), sizes[1], 1),
+        optimizer=lambda parameters: make_optimizer(parameters, settings),
         kernels="cpu",
+        accumulates=sizes[0] > sizes[1],
     )
-    sizes = [p.numel() * 4 for p in module.parameters() if p.requires_grad]
-    waiting = sum(example.numel() for example in example_of(_inputs(job), rows - micro, 1).values()) * 4
-    return float(traced.peak_bytes + (sum(sizes) if rows > micro else 0) + waiting)
+    waiting = example_of(_inputs(job), sizes[0] - sizes[1], 1).values()
+    return float(traced.peak_bytes + sum(tensor.numel() * tensor.element_size() for tensor in waiting))
 
 
 def _inputs(job: Job) -> tuple[Input, ...]:

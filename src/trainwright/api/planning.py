@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trainwright.jobs.job import Job
     from trainwright.plan.answer import Answer
+    from trainwright.plan.known import Known
     from trainwright.plan.serving.answer import ServingAnswer
+    from trainwright.plan.subject import Know, Subject
     from trainwright.records.plan import PlanRecord
 
 USUAL_STACK = "trainwright"
@@ -61,7 +64,7 @@ def plan(subject: str, options: PlanOptions, tell: Callable[[str], None]) -> Ans
         optimizer=options.optimizer,  # type: ignore[arg-type]  # click lets nothing else through
         serve=options.serve,
     )
-    found = read_subject(subject, asked)
+    found = read_subject(subject, asked, capturer(options.on, tell))
     for note in found.notes:
         tell(f"assumed: {note}")
     if found.job.serving is not None:
@@ -73,9 +76,22 @@ def plan(subject: str, options: PlanOptions, tell: Callable[[str], None]) -> Ans
             clusters=_clusters(options, found.cluster, tell),
             stack=options.stack or USUAL_STACK,
             aim=_aim(options, found.n_steps),
-            pins=_pins(options, found.cluster),
+            pins=_pins(options, found),
         )
     )
+
+
+def capturer(on: Sequence[str], tell: Callable[[str], None]) -> Know:
+    """Captures image jobs with the kernels of where they are to run: this machine's, or an accelerator's."""
+
+    def know(job: Job) -> tuple[Job, Known]:
+        from trainwright.api.images import known_model, settled
+        from trainwright.api.training import kernels_of, machine
+
+        whole = settled(job)
+        return whole, known_model(whole, kernels_of(machine(tell)) if HERE in (on or (HERE,)) else "gpu")
+
+    return know
 
 
 def _with_strategy(subject: Any, text: str | None) -> Any:
@@ -108,14 +124,14 @@ def _aim(options: PlanOptions, n_steps: float | None) -> Any:
     )
 
 
-def _pins(options: PlanOptions, planned: str | None) -> Any:
+def _pins(options: PlanOptions, found: Subject) -> Any:
     """The user's pins; for this machine, also what keeps the plan to what `trainwright train` carries out on it."""
     from trainwright.plan.here import carried_out
     from trainwright.plan.pins import parse_pins
 
     pins = parse_pins(text for pin in options.pins for text in pin.split(",") if text.strip())
-    is_here = HERE in options.on or not (options.on or planned)
-    return carried_out(pins) if is_here and options.stack in (None, USUAL_STACK) else pins
+    is_here = HERE in options.on or not (options.on or found.cluster)
+    return carried_out(found.job, pins) if is_here and options.stack in (None, USUAL_STACK) else pins
 
 
 def _clusters(options: PlanOptions, planned: str | None, tell: Callable[[str], None]) -> Any:
@@ -165,7 +181,7 @@ def write_answer(
         told.append(f"page: {html}")
     if export is not None:
         export.mkdir(parents=True, exist_ok=True)
-        for one in exports(answer.best.strategy, answer.question.subject.job.workload):
+        for one in exports(answer.best.strategy, answer.question.subject.workload):
             write_text(export / one.file_name, one.text)
             told += [f"{one.software}: {export / one.file_name}", *(f"  {note}" for note in one.notes)]
     return told

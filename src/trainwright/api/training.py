@@ -20,6 +20,7 @@ from trainwright.records.step import read_steps
 from trainwright.records.store import write_text
 
 if TYPE_CHECKING:
+    from trainwright.capture.standin import Kernels
     from trainwright.hardware.machine import MachineProfile
     from trainwright.jobs.job import Job
 
@@ -103,12 +104,9 @@ def plan_here(job: Job, options: PrepareOptions, tell: Tell) -> PlanRecord:
         from trainwright.api.images import known_model, settled
 
         job = settled(job)
-        known = known_model(job)
+        known = known_model(job, kernels_of(profile))
     texts = [text for text in options.pins.split(",") if text.strip()]
-    if job.transfer is not None and job.transfer.lora_rank is not None:
-        texts.append("tp=1")  # an update beside a divided layer would need dividing too
-    pins = parse_pins(texts)
-    plan = here.plan_here(job, profile, pins, known)
+    plan = here.plan_here(job, profile, parse_pins(texts), known)
     if known is not None:
         from trainwright.api.images import with_traced_peak
 
@@ -117,6 +115,11 @@ def plan_here(job: Job, options: PrepareOptions, tell: Tell) -> PlanRecord:
     for sentence in plan.why:
         tell(f"  {sentence}")
     return plan
+
+
+def kernels_of(profile: MachineProfile) -> Kernels:
+    """Whose kernels a captured model would run here."""
+    return "cpu" if profile.divisions[0].groups[0].device.kind == "cpu" else "gpu"
 
 
 def machine(tell: Tell, *, fresh: bool = False) -> MachineProfile:
@@ -171,7 +174,7 @@ def replan(folder: Path, n_left: int, tell: Tell) -> PlanRecord:
     if job.images is not None:
         from trainwright.api.images import known_model
 
-        known = known_model(job)
+        known = known_model(job, kernels_of(machine(tell)))
     plan = plan_again(before, n_left, machine(tell), known)
     write_plan(folder, plan)
     return plan

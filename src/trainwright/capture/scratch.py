@@ -19,17 +19,22 @@ LOSSES = frozenset({"mse_loss", "smooth_l1_loss", "huber_loss"})
 
 
 def scratch_bytes(name: str, args: Any, out_bytes: int) -> int:
-    """Bytes that an fp32 op on CPU has allocated at its worst moment, beyond its results.
+    """Bytes that an op on CPU has allocated at its worst moment, beyond its results.
 
-    A convolution copies input, weight and result into blocks of 16 channels, unless its kernel is of one element; an
-    LSTM layer copies its weights and makes room for its gates.
+    A convolution copies input, weight and result into blocks of 16 channels, unless its kernel is of one element; in
+    16 bits it makes its result three times, and sums the weight's gradient in fp32 besides. An LSTM layer copies its
+    weights and makes room for its gates.
     """
     if name.startswith("mkldnn_rnn_layer"):
         return lstm_scratch_bytes(args[0].shape, args[2].shape[1], backward=name.endswith("backward"))
     if name == "convolution" and _is_blocked(args[0], args[1]):
         return max(0, 4 * _forward_elements(args, out_bytes) - out_bytes)
+    if name == "convolution" and args[0].element_size() == 2 and _is_onednn(args[0].shape, args[1].shape):
+        return 2 * out_bytes
+    if name == "convolution_backward" and args[1].element_size() == 2 and not _is_depthwise(args):
+        return 4 * int(args[2].numel()) if args[10][1] and _is_onednn(args[1].shape, args[2].shape) else 0
     if name == "convolution_backward" and _is_depthwise(args):
-        return DEPTHWISE_COPIES * int(args[2].numel() * args[2].element_size())
+        return DEPTHWISE_COPIES * int(args[2].numel()) * (4 if args[2].element_size() == 4 else 6)
     if name == "convolution_backward" and _is_blocked(args[1], args[2]):
         return max(0, 4 * _backward_elements(args) - out_bytes)
     return 0

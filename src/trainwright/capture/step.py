@@ -29,16 +29,21 @@ def trace_step(
     *,
     optimizer: OptimizerMaker | None = None,
     kernels: Kernels = "gpu",
+    accumulates: bool = False,
 ) -> Trace:
     """One step on meta, exactly as it would run. With an optimizer, its states exist already, as from the second step.
 
     ``example`` holds meta tensors; ``kernels`` says whose fused kernels to expect (see capture/standin.py).
+    ``accumulates``: gradients of earlier micro-batches are there, and this one's are added to them.
     """
     module.train()
     optimizers = Optimizers(optimizer)
     if optimizer is not None:
         with recording(module, kernels), explained(module):
             run_step(module, example, optimizers)
+    for parameter in module.parameters():
+        if accumulates and parameter.requires_grad:
+            parameter.grad = torch.empty_like(parameter)
     with recording(module, kernels) as recorder:
         for tensor in (t for t in example.values() if isinstance(t, Tensor)):
             recorder.know(tensor, "input")
@@ -91,13 +96,13 @@ def run_step(module: nn.Module, example: Example, optimizers: Optimizers, record
         if found is None:
             break
         loss, part = found
-        part.zero_grad(set_to_none=True)
         _enter(recorder, "backward")
         if loss.requires_grad:
             loss.backward()
         del loss, found
         _enter(recorder, "optimizer")
         optimizers.step(part)
+        part.zero_grad(set_to_none=True)
     module.zero_grad(set_to_none=True)
 
 

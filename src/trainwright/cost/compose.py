@@ -125,6 +125,7 @@ def compose(parts: Ingredients, scales: Scales = AS_IS) -> Composed:
             "pp_communication": one.sends_s,
             "bubble": _bubble_s(stage_s, np.max(slowest, axis=0), steady),
             "dispatch": paced(waited) + work.step_idle,
+            "data": work.data,
             "offload": states.offload,
         },
         hidden=hidden,
@@ -150,7 +151,7 @@ def total_s(steady: Steady, states: States, share: Mapping[str, Number]) -> Arra
 
 def steady_of(one: Busy, work: Work) -> Steady:
     """What the exchange of states needs to know of the rest of a step."""
-    rest_s = one.sends_s + work.step_idle
+    rest_s = one.sends_s + work.step_idle + work.data
     steady = Steady(
         forward=one.forward,
         ahead_s=one.forward + 0.3 * one.head,

@@ -15,6 +15,7 @@ import numpy as np
 from trainwright.cost.exchange import Spans, cp_s, data_parallel, ep_s, pp_s, spans, tp_s
 from trainwright.cost.offload import offload_s
 from trainwright.cost.pipeline import fill_share
+from trainwright.cost.samples import samples_s
 from trainwright.cost.setting import Setting
 from trainwright.cost.stack import Stack
 from trainwright.cost.stages import parts
@@ -32,7 +33,7 @@ class Work:
     ``forward``, ``backward``: products of all but the head; ``attention_*``: attention; ``*_stream``: what memory
     limits; ``head``, ``head_stream``: last norm, head and loss, both ways; ``redo``, ``redo_stream``: recomputed.
     ``tp``, ``cp``, ``ep``: exchanged in all passes. ``host``: to issue it all; ``send``: one message to the next stage;
-    ``step_idle``: once a step.
+    ``step_idle``: once a step; ``data``: to make a replica's samples, on cores that compute.
     """
 
     forward: Array
@@ -54,6 +55,7 @@ class Work:
     weight: Array
     send: Array
     step_idle: Array
+    data: Array
     n_micro: Array
     pp: Array
     chunks: Array
@@ -117,6 +119,7 @@ def work(setting: Setting, where: Spans) -> Work:
     once: dict[str, Number] = {
         "send": pp_s(_boundary_bytes(setting), rows, where),
         "step_idle": stack.step_s,
+        "data": samples_s(rows, setting.how.device.kind),
         "n_micro": rows.n_micro,
         "pp": rows.pp,
         "chunks": rows.virtual_stages if rows.strategy.schedule == "interleaved" else 1.0,

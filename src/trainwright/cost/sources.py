@@ -15,7 +15,7 @@ SOURCES = {
     "pp_communication": "Narayanan et al., SC21 (arXiv:2104.04473), section 3.2",
     "bubble": "Huang et al., GPipe, arXiv:1811.06965; Narayanan et al., SC21; Qi et al., zero bubble, arXiv:2401.10241",
     "dispatch": "Fernandez et al., the framework tax, EMNLP 2023 (arXiv:2302.06117)",
-    "data": "host-to-device copies of the batch, behind compute",
+    "data": "samples made on the cores that compute, as tried; on accelerators behind compute",
     "offload": "Ren et al., ZeRO-Offload, USENIX ATC 2021 (arXiv:2101.06840)",
 }
 """One line a part of Estimate.time."""

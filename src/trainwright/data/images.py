@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,23 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright.data.listing import Listed, Listing, list_images
+from trainwright.data.reading import Part, read_part, repeated
 from trainwright.errors import DataError
 from trainwright.jobs.job import ImageData
 
 SCHEMA_VERSION = 1
-READERS = 4
-"""Threads that decode; Pillow lets go of the interpreter while it does."""
 IMBALANCE = 3.0
 """The largest class holds so many times the smallest: worth a note."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """Images [n, channels, size, size] with the number of each one's class, and their names."""
-
-    pixels: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +101,9 @@ def prepare_images(folder: Path, data: ImageData, seed: int) -> Images:
     notes = [*listing.notes, *_imbalance(listing, training)]
     parts = {}
     for kind, images in (("train", training), ("held_out", held)):
-        parts[kind] = _read_all(images, listing.classes, (data.size, data.channels), notes)
+        parts[kind] = read_part(images, listing.classes, data, notes)
         np.save(folder / f"{kind}.npy", parts[kind].pixels)
+    notes += repeated(parts["train"], parts["held_out"], listing.classes)
     mean, deviation = statistics(parts["train"].pixels)
     fields = {
         "schema_version": SCHEMA_VERSION,
@@ -158,31 +148,6 @@ def statistics(pixels: NDArray[np.uint8], at_most: int = 2000) -> tuple[list[flo
     thinned = pixels[:: max(len(pixels) // at_most, 1)].astype(np.float64) / 255
     deviation = thinned.std(axis=(0, 2, 3))
     return [float(m) for m in thinned.mean(axis=(0, 2, 3))], [float(max(d, 1e-3)) for d in deviation]
-
-
-def _read_all(images: Sequence[Listed], classes: Sequence[str], form: tuple[int, int], notes: list[str]) -> Part:
-    numbers = {name: number for number, name in enumerate(classes)}
-    with ThreadPoolExecutor(READERS) as pool:
-        read = list(pool.map(lambda image: _read_one(image, *form), images))
-    good = [(image, pixels) for image, pixels in zip(images, read, strict=True) if not isinstance(pixels, str)]
-    bad = [problem for problem in read if isinstance(problem, str)]
-    if bad and not good:
-        raise DataError(f"none of {len(images)} images can be read; {bad[0]}", hint="restore the files")
-    if bad:
-        notes.append(f"{len(bad)} of {len(images)} images cannot be read and are left out: {'; '.join(bad[:3])}")
-    shape = (len(good), form[1], form[0], form[0])
-    return Part(
-        pixels=np.stack([pixels for _, pixels in good]) if good else np.zeros(shape, dtype=np.uint8),
-        labels=np.array([numbers[image.label] for image, _ in good], dtype=np.int64),
-        names=tuple(image.name for image, _ in good),
-    )
-
-
-def _read_one(image: Listed, size: int, channels: int) -> NDArray[np.uint8] | str:
-    try:
-        return image.read(size, channels)
-    except DataError as error:
-        return error.message
 
 
 def _imbalance(listing: Listing, training: Sequence[Listed]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright.data.picture import SUFFIXES, read_picture
+from trainwright.data.picture import SUFFIXES, Picture, read_picture
 from trainwright.errors import DataError, MissingExtraError, nearest, unknown_name
 from trainwright.jobs.job import ImageData
 
@@ -19,8 +19,8 @@ FILE_COLUMNS = ("file", "filename", "image", "path", "id")
 LABEL_COLUMNS = ("label", "class", "species", "target", "category")
 DIGITS_SIDE = 8
 
-Reader = Callable[[int, int], NDArray[np.uint8]]
-"""Pixels [channels, size, size] of an image, for a size and a number of channels."""
+Reader = Callable[[int, int], Picture]
+"""An image for a size and a number of channels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,10 +104,10 @@ def _builtin(name: str) -> Listing:
 
 
 def _digit_reader(pixels: NDArray[np.float64]) -> Reader:
-    def read(size: int, channels: int) -> NDArray[np.uint8]:
+    def read(size: int, channels: int) -> Picture:
         small = np.asarray(np.round(pixels * (255 / 16)), dtype=np.uint8)
         where = np.minimum(np.arange(size) * DIGITS_SIDE // size, DIGITS_SIDE - 1)
-        return np.repeat(small[where][:, where][None], channels, axis=0)
+        return Picture(pixels=np.repeat(small[where][:, where][None], channels, axis=0))
 
     return read
 

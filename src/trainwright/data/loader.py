@@ -6,7 +6,6 @@ batch is a function of its step alone, so that any number of workers gives the s
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -49,11 +48,12 @@ class Finding:
     batches_per_s: dict[int, float]
 
 
-def find_workers(make: Callable[[int], object], step_s: float, first_step: int = 0) -> Finding:
+def find_workers(make: Callable[[int], object], step_s: float, n_free: int, first_step: int = 0) -> Finding:
     """The fewest workers that make a batch in less than ``step_s``, the time the trainer needs for one.
 
-    0 (the trainer makes its own) where that takes hardly any time; else 1, 2, 4 ... up to the cores, each tried for
-    a few batches. Where none keeps up, the fastest.
+    0 (the trainer makes its own) where that takes hardly any time; else 1, 2, 4 ... up to ``n_free``, the cores that
+    compute nothing, each tried for a few batches. Where none keeps up, the fastest. Without a free core one worker is
+    tried all the same, but not taken: it would hold up a computing thread by as much as it makes, and more.
     """
     begin = time.perf_counter()
     make(first_step)
@@ -62,8 +62,11 @@ def find_workers(make: Callable[[int], object], step_s: float, first_step: int =
     rates = {0: 1 / alone}
     if alone < CHEAP_SHARE * step_s:
         return Finding(n_workers=0, batches_per_s=rates)
+    if n_free < 1:
+        rates[1] = _rate(make, 1, first_step)
+        return Finding(n_workers=0, batches_per_s=rates)
     number = 1
-    while number <= (os.cpu_count() or 1):
+    while number <= n_free:
         rates[number] = _rate(make, number, first_step)
         if rates[number] * step_s >= 1:
             return Finding(n_workers=number, batches_per_s=rates)

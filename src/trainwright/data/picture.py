@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,8 +15,16 @@ from trainwright.errors import DataError, MissingExtraError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
 
-def read_picture(source: Path | BinaryIO, size: int, channels: int, name: str = "") -> NDArray[np.uint8]:
-    """[channels, size, size]: turned as its EXIF says, its middle cut square, transparent parts on white.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """Pixels [channels, size, size], and the shorter side of the file they came from (None: made for any size)."""
+
+    pixels: NDArray[np.uint8]
+    side: int | None = None
+
+
+def read_picture(source: Path | BinaryIO, size: int, channels: int, name: str = "") -> Picture:
+    """Turned as its EXIF says, its middle cut square, transparent parts on white.
 
     ``name`` is what errors call it, where it is no file. 16-bit files keep their upper 8 bits; CMYK, palettes and grey
     become what is asked. Raises DataError when the file is not an image or is cut short.
@@ -38,7 +48,21 @@ def read_picture(source: Path | BinaryIO, size: int, channels: int, name: str = 
         image = Image.alpha_composite(white, image.convert("RGBA"))
     fitted = ImageOps.fit(image.convert("L" if channels == 1 else "RGB"), (size, size), Image.Resampling.BILINEAR)
     pixels = np.asarray(fitted, dtype=np.uint8)
-    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    planes = pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return Picture(pixels=planes, side=min(image.size))
+
+
+def enlarged(pictures: Iterable[Picture], size: int) -> str | None:
+    """What to say of pictures that are smaller than what is made of them; None where none is.
+
+    >>> enlarged([Picture(pixels=np.zeros((1, 9, 9)), side=side) for side in (5, 9, None)], 9)
+    '1 of 3 images are smaller than 9 x 9 pixels, the smallest 5'
+    """
+    read = list(pictures)
+    small = [picture.side for picture in read if picture.side is not None and picture.side < size]
+    if not small:
+        return None
+    return f"{len(small)} of {len(read)} images are smaller than {size} x {size} pixels, the smallest {min(small)}"
 
 
 def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as functional
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trainwright.data.colour import ColourMap
@@ -58,10 +60,19 @@ def tabled(images: Tensor, tables: Tensor) -> Tensor:
 
 
 def blurred(images: Tensor, shares: Tensor) -> Tensor:
-    """Images pulled towards a 5 x 5 binomial blur of themselves by these shares [n]."""
-    soft = _smooth(_smooth(images, -1), -2)
-    pulled: Tensor = torch.lerp(images, soft, shares.to(images)[:, None, None, None])
-    return pulled
+    """Images through ``smoothing`` of these shares [n], along one side and then the other."""
+    share = shares.to(images)[:, None, None, None]
+    along: Tensor = torch.lerp(images, _smooth(images, -1), share)
+    return torch.lerp(along, _smooth(along, -2), share)
+
+
+def smoothing(share: float) -> NDArray[np.float64]:
+    """Weights of five pixels in a row: a share of 1 4 6 4 1, sixteenths, and the rest for the middle one.
+
+    >>> smoothing(0.5).tolist()
+    [0.03125, 0.125, 0.6875, 0.125, 0.03125]
+    """
+    return share * np.array([1, 4, 6, 4, 1]) / 16 + (1 - share) * np.array([0, 0, 1, 0, 0])
 
 
 def _smooth(images: Tensor, dim: int) -> Tensor:

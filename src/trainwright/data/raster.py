@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainwright.data.colour import ColourMap
+from trainwright.data.planes import smoothing
 from trainwright.errors import MissingExtraError
 
 Picture = NDArray[np.uint8]
@@ -41,7 +42,8 @@ def taken(images: NDArray[np.uint8]) -> list[Picture]:
 def given(pictures: Sequence[Picture]) -> Tensor:
     """Planes [n, c, h, w] in [0, 1], fp32."""
     planes = [each[None] if each.ndim == 2 else each.transpose(2, 0, 1) for each in pictures]
-    return torch.from_numpy(np.stack(planes)).float().mul_(1 / 255)
+    scaled: NDArray[np.float32] = np.multiply(np.stack(planes), np.float32(1 / 255), dtype=np.float32)
+    return torch.from_numpy(scaled)
 
 
 def warped(pictures: Sequence[Picture], whole: Tensor, bends: Tensor | None, *, black: bool) -> list[Picture]:
@@ -121,11 +123,11 @@ def tabled(pictures: Sequence[Picture], tables: NDArray[np.uint8]) -> list[Pictu
 
 
 def softened(pictures: Sequence[Picture], shares: Sequence[float]) -> list[Picture]:
-    """Pictures pulled towards a 5 x 5 binomial blur of themselves by these shares."""
-    cv2 = opencv()
+    """Pictures through ``smoothing`` of these shares, along one side and then the other."""
+    filtered = opencv().sepFilter2D
     return [
-        cv2.addWeighted(cv2.GaussianBlur(picture, (5, 5), 0), share, picture, 1 - share, 0) if share else picture
-        for picture, share in zip(pictures, shares, strict=True)
+        filtered(picture, -1, weights, weights) if share else picture
+        for picture, share, weights in zip(pictures, shares, map(smoothing, shares), strict=True)
     ]
 
 

@@ -9,16 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright.data.listing import FILE_COLUMNS
-from trainwright.data.picture import SUFFIXES, read_picture
+from trainwright.data.picture import SUFFIXES, enlarged, read_picture
 from trainwright.errors import DataError
 
 
-def unlabelled(source: Path, size: int, channels: int) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
-    """Names relative to the source, and pixels [n, channels, size, size]; one that cannot be read is an error."""
+def unlabelled(source: Path, size: int, channels: int) -> tuple[tuple[str, ...], NDArray[np.uint8], str | None]:
+    """Names relative to the source, pixels [n, channels, size, size], and what was said of small ones.
+
+    One that cannot be read is an error.
+    """
     root, names = (source.parent, _named(source)) if source.suffix.lower() == ".csv" else (source, _below(source))
     if not names:
         raise DataError(f"no images to classify in {source}", hint=f"files such as {', '.join(SUFFIXES[:4])}, or a CSV")
-    return names, np.stack([read_picture(root / name, size, channels) for name in names])
+    read = [read_picture(root / name, size, channels) for name in names]
+    return names, np.stack([picture.pixels for picture in read]), enlarged(read, size)
 
 
 def _below(folder: Path) -> tuple[str, ...]:

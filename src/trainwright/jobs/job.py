@@ -67,6 +67,7 @@ class TextData:
 
 
 Balance = Literal["none", "weight", "resample"]
+Small = Literal["enlarge", "leave out", "refuse"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,7 @@ class ImageData:
 
     ``classes`` () keeps all; ``per_class`` limits the training images of each; ``fold`` of ``folds`` is held out
     instead of ``held_out_share``. ``statistics``: normalize as the starting model was, or by the training images.
+    ``small``: what becomes of files smaller than ``size``.
     """
 
     builtin: str | None = None
@@ -87,6 +89,7 @@ class ImageData:
     folds: int | None = None
     fold: int = 0
     balance: Balance = "none"
+    small: Small = "enlarge"
     statistics: Literal["start", "data"] = "start"
 
 
@@ -143,7 +146,8 @@ class ModelChoice:
 class Workload:
     """What the cost model needs of a job: sizes and the optimizer, no data and no folders.
 
-    ``quantized_base``: LoRA over matrices frozen in 4 bits (QLoRA).
+    ``quantized_base``: LoRA over matrices frozen in 4 bits (QLoRA). ``sample_s``: seconds of one core that making a
+    sample takes (augmentation), as tried.
     """
 
     global_batch: int
@@ -153,6 +157,7 @@ class Workload:
     clip: bool = True
     lora_rank: int | None = None
     quantized_base: bool = False
+    sample_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

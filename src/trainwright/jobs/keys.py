@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from trainwright.errors import InvalidInputError, nearest
 from trainwright.jobs.augment import Augment, parse_chain
-from trainwright.jobs.job import Balance, Objective, OnNan, OptimizerName, ScheduleName, SyncMode
+from trainwright.jobs.job import Balance, Objective, OnNan, OptimizerName, ScheduleName, Small, SyncMode
 from trainwright.jobs.serving import KV_PRECISIONS, WEIGHT_FORMATS, Requests, parse_mix, seconds
 from trainwright.jobs.strategy import PRECISIONS
 from trainwright.units import parse_count
@@ -223,6 +223,7 @@ KEYS = (
     Key(table="data", name="folds", read=integer(2), meaning="cut into so many folds, one of them held out"),
     Key(table="data", name="fold", read=integer(0), meaning="which fold is held out (default: 0)"),
     Key(table="data", name="balance", read=choice(*get_args(Balance)), meaning="of unequal classes (default: none)"),
+    Key(table="data", name="small", read=choice(*get_args(Small)), meaning="files below size (default: enlarge)"),
     Key(
         table="data", name="statistics", read=choice("start", "data"), meaning="normalize as the start was, or by data"
     ),

@@ -30,7 +30,7 @@ _TEXT_FIELDS = ("builtin", "tokenizer", "vocabulary", "held_out_share")
 _MODEL_WAYS = ("preset", "huggingface", "function")
 IMAGE_BUILTINS = ("digits",)
 _IMAGE_FIELDS = (
-    "size", "channels", "classes", "per_class", "held_out_share", "folds", "fold", "balance", "statistics",
+    "size", "channels", "classes", "per_class", "held_out_share", "folds", "fold", "balance", "statistics", "small",
 )  # fmt: skip
 _IMAGE_KEYS = {f"data.{name}" for name in _IMAGE_FIELDS if name != "held_out_share"} | {"training.epochs"}
 

@@ -9,7 +9,8 @@ from trainwright.errors import DoesNotFitError, InvalidInputError
 from trainwright.hardware.cluster import Cluster
 from trainwright.hardware.machine import MachineProfile
 from trainwright.jobs.store import job_from_dict
-from trainwright.plan.here import Known, plan_here
+from trainwright.plan.here import plan_here
+from trainwright.plan.known import Known
 from trainwright.plan.market import read_clusters
 from trainwright.plan.pins import parse_pin
 from trainwright.records.plan import PlanRecord

@@ -39,12 +39,12 @@ class Question:
     @property
     def task(self) -> Task:
         """What the cost functions need of it."""
-        return Task(model=self.subject.model, workload=self.subject.job.workload, stack=stack(self.stack))
+        return Task(model=self.subject.model, workload=self.subject.workload, stack=stack(self.stack))
 
     def facts(self, cluster: Cluster) -> Facts:
         """What the rules need of it on one of its clusters."""
         across = self.aim.tp_across_nodes
-        return gather_facts(self.subject.model, self.subject.job.workload, cluster, tp_across_nodes=across)
+        return gather_facts(self.subject.model, self.subject.workload, cluster, tp_across_nodes=across)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ def answer(question: Question) -> Answer:
         return check(question, question.subject.strategy)
     result = search(
         question.subject.model,
-        question.subject.job.workload,
+        question.subject.workload,
         question.clusters,
         question.task.stack,
         question.aim,

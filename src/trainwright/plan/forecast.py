@@ -49,7 +49,7 @@ class Forecast:
 
 def forecast(subject: Subject, cluster: Cluster, strategy: Strategy, stack_name: str) -> Forecast:
     """The prediction of a legal strategy; an impossible one raises with every rule it breaks."""
-    workload = subject.job.workload
+    workload = subject.workload
     found = refusals(strategy, subject.model, workload, cluster, tp_across_nodes=True)
     if found:
         told = "; ".join(refusal.message for refusal in found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from trainwright.cost.memory_rules import memory_rules, resident_bytes
 from trainwright.cost.stack import stack
@@ -12,11 +11,11 @@ from trainwright.hardware.machine import MachineProfile
 from trainwright.jobs.job import Job
 from trainwright.jobs.model import config_of_job, spec_of_job
 from trainwright.jobs.store import job_to_dict
-from trainwright.models.spec import ModelSpec
 from trainwright.plan.aim import Aim
 from trainwright.plan.costed import Task
 from trainwright.plan.explain import explain
 from trainwright.plan.facts import gather_facts
+from trainwright.plan.known import Known
 from trainwright.plan.pins import Pin, parse_pin
 from trainwright.plan.record import plan_record
 from trainwright.plan.search import SearchResult, search
@@ -29,36 +28,37 @@ CARRIED_OUT = ("zero_stage=0", "!pp", "!cp", "!ep", "!sp", "offload=none", "reco
 carried out too, but win nothing on one machine's CPU."""
 
 
-Known = tuple[ModelSpec, dict[str, Any]]
-"""A model that planning cannot build from the job: captured by who may run code, and what the runtime builds."""
-
-
 def plan_here(job: Job, machine: MachineProfile, pins: Sequence[Pin] = (), known: Known | None = None) -> PlanRecord:
     """The fastest plan for the job on this machine, as the record a run carries out.
 
     Raises DoesNotFitError when nothing fits its memory, InvalidInputError when no strategy is legal.
     """
-    pinned = {pin.axis for pin in pins}
-    limits = [pin for text in CARRIED_OUT if (pin := parse_pin(text)).axis not in pinned - {"offload"}]
-    if job.precision is not None:
-        limits = [pin for pin in limits if pin.axis != "precision"] + [parse_pin(f"precision={job.precision}")]
-    if job.sync.mode != "all_reduce":
-        limits = [pin for pin in limits if pin.axis != "tp"] + [parse_pin("!tp")]
-    if known is not None:
-        limits = [pin for pin in limits if pin.axis != "recompute"] + [parse_pin("recompute=none")]
-    spec, config = known or (spec_of_job(job), config_of_job(job))
-    found = search(spec, job.workload, machine.divisions, stack(STACK), Aim(n_steps=n_steps(job)), (*limits, *pins))
-    task = Task(model=spec, workload=job.workload, stack=stack(STACK))
-    record = plan_record(found, job_to_dict(job), config, STACK, why(found, task))
+    known = known or Known(spec=spec_of_job(job), config=config_of_job(job))
+    workload = replace(job.workload, sample_s=known.sample_s)
+    task = Task(model=known.spec, workload=workload, stack=stack(STACK))
+    aim = Aim(n_steps=n_steps(job))
+    found = search(known.spec, workload, machine.divisions, task.stack, aim, carried_out(job, pins))
+    record = plan_record(found, job_to_dict(job), known.config, STACK, why(found, task))
     resident = resident_bytes(record.chosen.peak_bytes, machine.resident_bytes, memory_rules(STACK))
     return replace(record, chosen=replace(record.chosen, resident_bytes=float(resident)))
 
 
-def carried_out(pins: Iterable[Pin]) -> tuple[Pin, ...]:
-    """The user's pins, and on every other axis what the runtime can do here."""
-    given = tuple(pins)
-    pinned = {pin.axis for pin in given}
-    return (*given, *(pin for text in CARRIED_OUT if (pin := parse_pin(text)).axis not in pinned))
+def carried_out(job: Job, pins: Iterable[Pin]) -> tuple[Pin, ...]:
+    """The user's pins, what the job allows, and on every other axis what the runtime can do here."""
+    given, own = tuple(pins), _allowed(job)
+    settled = {pin.axis for pin in given} - {"offload"} | {pin.axis for pin in own}
+    return (*given, *own, *(pin for text in CARRIED_OUT if (pin := parse_pin(text)).axis not in settled))
+
+
+def _allowed(job: Job) -> tuple[Pin, ...]:
+    """The job's precision; whole replicas where they step apart or have updates beside layers; images are kept."""
+    texts = [] if job.precision is None else [f"precision={job.precision}"]
+    has_updates = job.transfer is not None and job.transfer.lora_rank is not None
+    if job.sync.mode != "all_reduce" or has_updates:
+        texts.append("!tp")
+    if job.images is not None:
+        texts.append("recompute=none")
+    return tuple(parse_pin(text) for text in texts)
 
 
 def n_steps(job: Job) -> float | None:

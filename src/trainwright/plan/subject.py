@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trainwright.errors import InvalidInputError
-from trainwright.jobs.job import Job, ModelChoice, OptimizerName, Stopping, TextData
+from trainwright.jobs.job import Job, ModelChoice, OptimizerName, Stopping, TextData, Workload
 from trainwright.jobs.keys import SERVING
 from trainwright.jobs.model import config_of_job, spec_of_job
 from trainwright.jobs.parse import load_job
@@ -16,6 +17,7 @@ from trainwright.jobs.store import job_from_dict
 from trainwright.jobs.strategy import Strategy
 from trainwright.models.file import is_model_file
 from trainwright.models.spec import ModelSpec
+from trainwright.plan.known import Known
 from trainwright.records.plan import PlanRecord, read_plan
 
 USUAL_TOKENS = 2**20
@@ -41,11 +43,12 @@ class Asked:
 class Subject:
     """A job with its model priced; ``strategy`` and ``cluster`` where a plan made before gives them.
 
-    ``notes``: what was assumed, for people.
+    ``notes``: what was assumed, for people. ``known``: the model where it was captured from the job's code.
     """
 
     job: Job
     model: ModelSpec
+    known: Known | None = None
     strategy: Strategy | None = None
     cluster: str | None = None
     notes: tuple[str, ...] = ()
@@ -59,13 +62,29 @@ class Subject:
         return None if tokens is None else tokens / (self.job.global_batch * self.job.seq)
 
     @property
+    def batch(self) -> str:
+        """How much one step learns from, for people."""
+        if self.model.unit != "tokens":
+            return f"{self.job.global_batch} {self.model.unit}"
+        return f"{self.job.global_batch} x {self.job.seq} tokens"
+
+    @property
     def config(self) -> dict[str, Any]:
         """The Hugging Face config that a run builds."""
-        return config_of_job(self.job)
+        return config_of_job(self.job) if self.known is None else self.known.config
+
+    @property
+    def workload(self) -> Workload:
+        """What is priced of the job, with what making its samples takes."""
+        return self.job.workload if self.known is None else replace(self.job.workload, sample_s=self.known.sample_s)
 
 
-def read_subject(text: str, asked: Asked) -> Subject:
-    """The subject that a word on the command line names.
+Know = Callable[[Job], tuple[Job, Known]]
+"""Captures the model of an image job, and settles what the job leaves open."""
+
+
+def read_subject(text: str, asked: Asked, know: Know | None = None) -> Subject:
+    """The subject that a word on the command line names; jobs of images need ``know``.
 
     Raises InvalidInputError for what is neither a file nor a known model.
     """
@@ -73,14 +92,14 @@ def read_subject(text: str, asked: Asked) -> Subject:
     if path.suffix == ".toml":
         job = load_job(path)
     elif _is_plan(path):
-        return _of_plan(read_plan(path), asked)
+        return _of_plan(read_plan(path), asked, know)
     else:
         folder = path if path.exists() and not is_model_file(path) else None
         model = ModelChoice(huggingface=folder) if folder else ModelChoice(preset=text)
         stopping = Stopping(steps=asked.steps, tokens=asked.tokens)
         data = TextData(builtin="python-reference")
         job = Job(name=path.name, model=model, data=data, global_batch=0, seq=0, stopping=stopping)
-    return _complete(job, asked)
+    return _complete(job, asked, know)
 
 
 def _is_plan(path: Path) -> bool:
@@ -88,8 +107,8 @@ def _is_plan(path: Path) -> bool:
     return is_record or (path / "plan.json").exists()
 
 
-def _of_plan(plan: PlanRecord, asked: Asked) -> Subject:
-    subject = _complete(job_from_dict(plan.job), asked)
+def _of_plan(plan: PlanRecord, asked: Asked, know: Know | None) -> Subject:
+    subject = _complete(job_from_dict(plan.job), asked, know)
     written = plan.chosen.strategy.items()
     fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in written}
     return replace(subject, strategy=Strategy(**fields), cluster=str(plan.cluster["name"]))
@@ -110,10 +129,23 @@ def _serving(job: Job, text: str | None) -> Subject:
     return Subject(job=whole, model=spec_of_job(whole), notes=tuple(notes))
 
 
-def _complete(job: Job, asked: Asked) -> Subject:
+def _of_images(job: Job, asked: Asked, know: Know) -> Subject:
+    """An image job, its model captured at the batch asked for."""
+    if asked.seq is not None:
+        raise InvalidInputError("--seq is for text, and the job names images", hint="set data.size in the job")
+    stopping = job.stopping if asked.steps is None else Stopping(steps=asked.steps)
+    optimizer = replace(job.optimizer, name=asked.optimizer) if asked.optimizer else job.optimizer
+    batch = asked.batch or job.global_batch
+    whole, known = know(replace(job, global_batch=batch, stopping=stopping, optimizer=optimizer))
+    return Subject(job=whole, model=known.spec, known=known)
+
+
+def _complete(job: Job, asked: Asked, know: Know | None) -> Subject:
     """The job with what the command line adds, and the usual where nothing is said."""
     if asked.serve is not None or job.serving is not None:
         return _serving(job, asked.serve)
+    if job.images is not None and know is not None:
+        return _of_images(job, asked, know)
     notes = []
     model = spec_of_job(replace(job, seq=job.seq or 1))
     seq = asked.seq or job.seq

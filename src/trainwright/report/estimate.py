@@ -30,11 +30,11 @@ def estimate_text(forecast: Forecast, *, with_rule: bool = False) -> RenderableT
 
 def headline(forecast: Forecast) -> str:
     """What, with what, on what, how."""
-    job, choice = forecast.subject.job, forecast.choice
+    choice = forecast.choice
     model = f"{forecast.subject.model.name} ({format_count(forecast.subject.model.n_parameters)} parameters)"
     on = f"{choice.strategy.n_devices} x {forecast.device.name}"
     return (
-        f"[bold]{escape(model)}[/bold], batch {job.global_batch} x {job.seq} tokens, {forecast.stack} on {escape(on)}\n"
+        f"[bold]{escape(model)}[/bold], batch {forecast.subject.batch}, {forecast.stack} on {escape(on)}\n"
         f"{escape(describe(choice.strategy))}, {choice.strategy.precision}"
     )
 
@@ -42,7 +42,7 @@ def headline(forecast: Forecast) -> str:
 def summary(forecast: Forecast) -> list[str]:
     """Step, rate, utilization, memory, energy, money, days."""
     choice, estimate = forecast.choice, forecast.choice.estimate
-    lines = [f"step      {step_line(choice)}"]
+    lines = [f"step      {step_line(choice, forecast.subject.model.unit)}"]
     mfu, hfu = forecast.choice.utilization(), forecast.choice.utilization(hardware=True)
     if mfu is not None and hfu is not None:
         peak = forecast.device.flop_per_s[choice.strategy.precision]
@@ -62,11 +62,11 @@ def summary(forecast: Forecast) -> list[str]:
     return lines + job_lines(forecast)
 
 
-def step_line(choice: Choice) -> str:
-    """Seconds of a step with their interval, and tokens per second."""
+def step_line(choice: Choice, unit: str) -> str:
+    """Seconds of a step with their interval, and tokens (or images) per second."""
     estimate = choice.estimate
     span = _span(estimate.step_interval, format_seconds)
-    return f"{format_seconds(choice.step_s)}{span}, {format_rate(float(estimate.tokens_per_s), 'tokens/s')}"
+    return f"{format_seconds(choice.step_s)}{span}, {format_rate(float(estimate.tokens_per_s), f'{unit}/s')}"
 
 
 def memory_line(choice: Choice) -> str:

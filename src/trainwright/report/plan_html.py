@@ -18,7 +18,7 @@ def plan_html(answer: Answer) -> str:
     where = f"{best.strategy.n_devices} x {best.cluster.groups[0].device.name}"
     lead = (
         f"{describe(best.strategy)} on {where}: {format_seconds(best.step_s)} a step, "
-        f"{format_count(float(best.estimate.tokens_per_s))} tokens/s"
+        f"{format_count(float(best.estimate.tokens_per_s))} {subject.model.unit}/s"
     )
     return page(
         f"Plan for {subject.model.name}",
@@ -102,7 +102,7 @@ def _roofline(answer: Answer) -> str:
     group, precision = choice.cluster.groups[0], choice.strategy.precision
     device, found = (
         group.device,
-        standings(subject.model, subject.job.workload, choice.strategy, group, answer.question.task.stack),
+        standings(subject.model, subject.workload, choice.strategy, group, answer.question.task.stack),
     )
     peak = device.flop_per_s.get(precision, max(device.flop_per_s.values()))
     ridge = peak / device.memory_bytes_per_s

@@ -38,9 +38,8 @@ def plan_text(answer: Answer) -> RenderableType:
 def headline(answer: Answer) -> str:
     """What was asked, and the size of the search."""
     subject, best, result = answer.question.subject, answer.best, answer.result
-    job = subject.job
     on = escape(f"{best.strategy.n_devices} x {device_names(best)}")
-    told = f"{escape(subject.model.name)}, batch {job.global_batch} x {job.seq} tokens, {answer.question.stack}"
+    told = f"{escape(subject.model.name)}, batch {subject.batch}, {answer.question.stack}"
     looked = (
         f"{format_count(result.n_costed)} strategies costed in {format_seconds(result.seconds)}, "
         f"{format_count(result.n_timed)} fit"
@@ -64,7 +63,7 @@ def why(answer: Answer) -> tuple[str, ...]:
     if explanation.ties:
         sure.append(f"{explanation.ties} of the shown are ties within the error, marked =")
     mfu = answer.best.utilization()
-    step = step_line(answer.best) + ("" if mfu is None else f", MFU {100 * mfu:.1f} %")
+    step = step_line(answer.best, answer.question.subject.model.unit) + ("" if mfu is None else f", MFU {100 * mfu:.1f} %")
     return (step, *explanation.sentences, *(("; ".join(sure),) if sure else ()))
 
 
@@ -78,7 +77,7 @@ def _columns(*names: str) -> Table:
 def ranking_table(answer: Answer) -> Table:
     """The ranking, with whole-job time and money where the steps are known."""
     n_steps, best, goal = answer.result.aim.n_steps, answer.best, answer.result.aim.goal
-    whole = ("job", "money") if n_steps else ("tokens/s", "$/step")
+    whole = ("job", "money") if n_steps else (f"{answer.question.subject.model.unit}/s", "$/step")
     table = _columns("", "strategy", "step", "vs best", "memory", *whole)
     several = len({choice.cluster.name for choice in answer.result.ranking}) > 1
     for number, choice in enumerate(answer.result.ranking, start=1):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
+import torch
 from torch import Tensor, nn
 
+from trainwright.capture.autocast import Autocast
 from trainwright.jobs.job import Transfer
 from trainwright.runtime.loss import loss_sum
 from trainwright.runtime.model import logits_of, set_training
@@ -14,9 +18,10 @@ from trainwright.train.transfer import freeze_for
 class WithLoss(nn.Module):
     """Images and labels to the loss, as the loop computes it."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, precision: str) -> None:
         super().__init__()
         self.model = model
+        self.lowers = precision == "bf16"
 
     def train(self, mode: bool = True) -> WithLoss:
         """As the loop does it: frozen parts stay in evaluation."""
@@ -27,12 +32,13 @@ class WithLoss(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Summed cross-entropy."""
-        return loss_sum(logits_of(self.model, images), labels)
+        with Autocast(torch.bfloat16) if self.lowers else nullcontext():
+            return loss_sum(logits_of(self.model, images), labels)
 
 
-def priced(model: nn.Module, transfer: Transfer | None) -> nn.Module:
-    """The module that capture traces: one step's forward to its loss, frozen where the job freezes."""
+def priced(model: nn.Module, transfer: Transfer | None, precision: str = "fp32") -> nn.Module:
+    """The module that capture traces: one step's forward to its loss, frozen where the job freezes, in fp32 or bf16."""
     if transfer is not None and transfer.lora_rank is not None:
         adapt(model, transfer.lora_rank, seed=0)
     freeze_for(model, transfer)
-    return WithLoss(model)
+    return WithLoss(model, precision)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from trainwright.data.images import Images, open_images
@@ -61,10 +63,18 @@ def _image_task(folder: Path, job: Job, plan: PlanRecord, model: nn.Module) -> t
         balance=job.images.balance,
     )
     part = int(plan.chosen.strategy["dp"])
-    finding = find_workers(lambda step: task.made(step, 0, part), plan.chosen.step_s or math.inf)
+    finding = find_workers(lambda step: task.made(step, 0, part), plan.chosen.step_s or math.inf, _free_cores(plan))
     task = replace(task, n_workers=finding.n_workers)
     rates = ", ".join(f"{n}: {job.global_batch / part * rate:,.0f}" for n, rate in finding.batches_per_s.items())
     return task, [*notes, *said, f"data: {finding.n_workers} workers (images/s by workers: {rates})"]
+
+
+def _free_cores(plan: PlanRecord) -> int:
+    """Cores of this machine for each of the plan's processes that compute nothing."""
+    n_cores, chosen = os.cpu_count() or 1, plan.chosen
+    if plan.device_type == "cpu":
+        return max(n_cores // chosen.n_processes - chosen.threads_per_process, 0)
+    return max(n_cores // min(chosen.n_processes, torch.cuda.device_count() or 1) - 1, 1)
 
 
 def normalization_of(images: Images, start: Start | None, statistics: str) -> tuple[Normalization, list[str]]:
