@@ -54,16 +54,16 @@ def interval_95(values: Sequence[float]) -> tuple[float, float]:
 
 
 def compare_jobs(
-    paths: Sequence[Path], seeds: int, options: PrepareOptions, tell: Callable[[Any], None]
+    paths: Sequence[Path], seeds: Sequence[int], options: PrepareOptions, tell: Callable[[Any], None]
 ) -> tuple[Variant, ...]:
-    """Plan and run every job with seeds 0 to ``seeds`` - 1, one after another; what was run before is not run again."""
+    """Plan and run every job with each of the seeds, one after another; what was run before is not run again."""
     from trainwright.jobs.parse import load_job
 
     return tuple(_variant(load_job(path), seeds, options, tell) for path in paths)
 
 
 def compare(
-    paths: Sequence[Path], seeds: int, options: PrepareOptions, tell: Callable[[Any], None]
+    paths: Sequence[Path], seeds: Sequence[int], options: PrepareOptions, tell: Callable[[Any], None]
 ) -> tuple[VariantLine, ...]:
     """``compare_jobs``, as the lines of a table."""
     return tuple(line_of(variant) for variant in compare_jobs(paths, seeds, options, tell))
@@ -84,9 +84,9 @@ def line_of(variant: Variant) -> VariantLine:
     )
 
 
-def _variant(job: Any, seeds: int, options: PrepareOptions, tell: Callable[[Any], None]) -> Variant:
+def _variant(job: Any, seeds: Sequence[int], options: PrepareOptions, tell: Callable[[Any], None]) -> Variant:
     runs, plans = [], []
-    for seed in range(seeds):
+    for seed in seeds:
         named = replace(job, seed=seed, name=f"{job.name}-seed{seed}")
         folder = folder_of_job(named, options, lambda _: None, again=False)
         runs.append(run(folder, lambda _: None))

@@ -63,7 +63,9 @@ def why(answer: Answer) -> tuple[str, ...]:
     if explanation.ties:
         sure.append(f"{explanation.ties} of the shown are ties within the error, marked =")
     mfu = answer.best.utilization()
-    step = step_line(answer.best, answer.question.subject.model.unit) + ("" if mfu is None else f", MFU {100 * mfu:.1f} %")
+    step = step_line(answer.best, answer.question.subject.model.unit) + (
+        "" if mfu is None else f", MFU {100 * mfu:.1f} %"
+    )
     return (step, *explanation.sentences, *(("; ".join(sure),) if sure else ()))
 
 
