@@ -61,7 +61,8 @@ SYSTEMS = (
 PRIOR = {True: (1.2e-6, 0.8, 8e-5, 4e-5), False: (1.5e-5, 0.8, 8e-5, 4e-5)}
 """Usual constants of a link inside a node, and between: seconds a step (NCCL's tuner: 0.6 to 3.4 us over NVLink), share
 of the bandwidth, seconds at full rate of the waiting bytes, least seconds."""
-PRIOR_SPREAD = np.array([1.0, 0.15, 1.0, 0.3])
+PCIE_STEP_S = 5e-6  # NCCL's tuner: 1 to 5.7 us
+PRIOR_SPREAD = np.array([0.2, 0.15, 1.0, 0.3])
 PRIOR_WEIGHT = 0.01
 
 
@@ -146,6 +147,7 @@ def best_point(total: Callable[[Array], float], start: Array) -> Array:
 def usual(old: Link, within: bool) -> Array:
     """The point to start from: the logarithm of each constant but the share."""
     latency_s, share, waiting_s, start_s = PRIOR[within]
+    latency_s = PCIE_STEP_S if old.name.startswith("PCIe") else latency_s
     return np.array([np.log(latency_s), share, np.log(waiting_s * old.bytes_per_s), np.log(start_s)])
 
 

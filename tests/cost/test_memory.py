@@ -122,6 +122,24 @@ def test_recomputation_keeps_less_and_the_less_the_more_blocks() -> None:
     assert peaks[0] > 1.5 * peaks[-1]
 
 
+def test_dropped_modules_and_adapters_with_dropout_keep_what_they_name() -> None:
+    tokens, fused = 2 * 512, memory_rules("megatron-core")
+    drops = replace(fused, selective="ops", recomputed=("mlp_out", "attention"))
+
+    def active(rules: MemoryRules, recompute: Any, **workload: Any) -> float:
+        strategy = Strategy(micro_batch=2, precision="bf16", recompute=recompute)
+        return float(parts(LLAMA, strategy, rules, global_batch=2, **workload)["activations"])
+
+    dropped = tokens * 2 * (1024 + 512 + 2 * 256) + tokens * 4 * 8  # mlp_out's input; q, k and v, and the statistics
+    assert active(fused, "none") - active(drops, "selective") == pytest.approx(7 * dropped, rel=0.2)
+    lora = {"objective": "lora", "lora_rank": 8}
+    plain, dropout = (
+        active(replace(memory_rules("litgpt"), adapter_dropout=on), "none", **lora) for on in (False, True)
+    )
+    inputs = 3 * (512 + 512 + 2 * 512 + 1024) - 2 * (512 + 512 + 512 + 1024)  # three bytes for two, gate and up apart
+    assert dropout - plain == pytest.approx(8 * tokens * inputs, rel=0.2)
+
+
 def test_the_first_stage_is_the_fullest_and_holds_the_micro_batches_in_flight() -> None:
     strategy = Strategy(pp=4, micro_batch=1)
     _, stages = step_memory(LLAMA, Workload(global_batch=16, seq=2048), strategy, MEGATRON)

@@ -83,6 +83,8 @@ def kept_bytes(block: Block, keeper: Keeper) -> Number:
 
 def op_kept_bytes(op: Op, keeper: Keeper) -> Number:
     """Bytes that one op keeps for one micro-batch."""
+    if op.name in keeper.rules.skipped:
+        return 0.0
     total: Number = sum((keeper.saved_bytes(saved) for saved in kept(op, keeper.rules)), start=0.0)
     if isinstance(op, Matmul) and keeper.keeps_eight_bits and op.split != "vocabulary":
         total = total / keeper.compute_bytes
@@ -93,9 +95,31 @@ def op_kept_bytes(op: Op, keeper: Keeper) -> Number:
         total = total + pair_bytes(op, keeper)
     if isinstance(op, Matmul) and keeper.is_cast:
         total = total + cast_bytes(op, keeper)
+    if isinstance(op, Matmul) and keeper.rules.adapter_dropout and op.split != "vocabulary":
+        total = total + dropout_bytes(op, keeper) - sum((keeper.saved_bytes(saved) for saved in op.saved), start=0.0)
     if isinstance(op, Matmul) and keeper.rules.input_copies + keeper.rules.result_copies and op.split != "vocabulary":
         total = total + _copies_bytes(op, keeper)
     return total
+
+
+def op_dropped_bytes(op: Op, keeper: Keeper) -> Number:
+    """Bytes that selective recomputation drops of an op: all that it keeps, of attention all but the output."""
+    if op.name not in keeper.rules.recomputed:
+        return 0.0
+    bytes_kept = op_kept_bytes(op, keeper)
+    if isinstance(op, Attention):
+        own = keeper.elements(op.queries) * op.n_heads * op.v_dim * keeper.compute_bytes / keeper.ways("heads")
+        return np.maximum(bytes_kept - own, 0.0)
+    return bytes_kept
+
+
+def dropout_bytes(op: Matmul, keeper: Keeper) -> Number:
+    """Bytes of adapters' inputs after dropout and of their masks; the fused q, k and v have one, gate and up one each.
+
+    Source: LitGPT's LoRALinear and LoRAQKVLinear (litgpt/lora.py); torch's native_dropout keeps a mask of bools.
+    """
+    n_adapters = 1 if op.name == "qkv" else op.n_kernels
+    return n_adapters * keeper.elements(op.rows) * op.k * (keeper.compute_bytes + 1.0) / keeper.ways("none")
 
 
 def _copies_bytes(op: Matmul, keeper: Keeper) -> Number:

@@ -10,6 +10,7 @@ from trainwright.cost.activations import (
     Keeper,
     backward_need_bytes,
     boundary_bytes,
+    op_dropped_bytes,
     op_kept_bytes,
     pair_bytes,
     results_bytes,
@@ -28,7 +29,8 @@ class BlockMemory:
     """One repeat of a block: bytes stored until backward, kept once recomputed, most in backward.
 
     ``peak`` counts what is kept too; ``logits`` is the loss's share of it; ``boundary`` is the gradient that waits on
-    the residual path meanwhile.
+    the residual path meanwhile, and ``sent`` what a pipeline hands to the next stage (nothing between an end and its
+    neighbour).
     """
 
     stored: Number
@@ -36,6 +38,7 @@ class BlockMemory:
     peak: Number
     logits: Number
     boundary: Number
+    sent: Number
 
 
 def walk_blocks(model: ModelSpec, workload: Workload, keeper: Keeper, fresh: Array) -> tuple[BlockMemory, ...]:
@@ -85,12 +88,14 @@ def _block(block: Block, workload: Workload, keeper: Keeper, fresh: Array) -> Bl
     if strategy.recompute != "none":
         stored = stored + (kept - stored) * (1.0 - 1.0 / strategy.recompute_every)
     held_logits = logits * rules.held_logit_bytes / max(rules.loss_bytes, 1.0)
+    boundary = boundary_bytes(block, keeper)
     return BlockMemory(
         stored=stored + held_logits,
         kept=kept,
         peak=peak,
         logits=logits,
-        boundary=boundary_bytes(block, keeper),
+        boundary=boundary,
+        sent=0.0 if is_end(block) else boundary,
     )
 
 
@@ -103,6 +108,8 @@ def _stored(block: Block, kept: Number, keeper: Keeper) -> Number:
         return boundary_bytes(block, keeper)
     if rules.selective == "results":
         return boundary_bytes(block, keeper) + results_bytes(block, keeper)
+    if rules.selective == "ops":
+        return kept - sum((op_dropped_bytes(op, keeper) for op in block.ops), start=0.0)
     if rules.attention == "flash":
         return kept
     return kept - sum((pair_bytes(op, keeper) for op in block.ops if isinstance(op, Attention)), start=0.0)

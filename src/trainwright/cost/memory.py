@@ -331,7 +331,7 @@ def _activities(flow: _Flow) -> list[_Activity]:
 def _buffers(flow: _Flow) -> Number:
     """What a pipeline stage takes in and gives out, where the stack keeps both until their backward."""
     many = np.asarray(flow.keeper.strategy.pp) > 1
-    widest = reduce(np.maximum, (block.boundary for block in flow.blocks))
+    widest = reduce(np.maximum, (block.sent for block in flow.blocks))
     return flow.keeper.rules.stage_buffers * widest * flow.where.in_flight * many
 
 

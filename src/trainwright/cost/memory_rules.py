@@ -22,14 +22,15 @@ class MemoryRules:
     it), autocast inside each matmul (which keeps them for backward), or the gather of sharded parameters.
 
     Activations: ``saves`` "eager" keeps what each op of the model names, "fused" what fused kernels keep instead.
-    ``attention`` "plain" adds ``pair_bytes`` for each query-key pair of each head. ``selective``
-    recomputation drops the pairs ("pairs"), or keeps ``selective_share`` of the matmuls' results and attention's
-    ("results").
+    ``attention`` "plain" adds ``pair_bytes`` for each query-key pair of each head. ``skipped``: ops, by name, that keep
+    nothing. ``selective`` recomputation drops the pairs ("pairs"), or keeps ``selective_share`` of the matmuls' results
+    and attention's ("results"), or drops what the ops in ``recomputed`` keep ("ops"; attention its inputs only).
 
     ``keeps_gathered``: with sequence parallelism, column-divided matmuls keep the sequences they gathered.
 
     ``input_copies`` and ``result_copies``: how often matmuls keep their input or result once more (4-bit products,
-    adapters that scale results). ``fp8_inputs``: in fp8 and fp4, matmuls keep their inputs in 8 bits (Transformer
+    adapters that scale results); ``adapter_dropout``: each adapter keeps its dropped-out input, and a mask of a byte,
+    in place of the input. ``fp8_inputs``: in fp8 and fp4, matmuls keep their inputs in 8 bits (Transformer
     Engine).
 
     Loss: ``loss_bytes`` per logit alive in the backward of log-softmax, what it kept included (``divided_loss_bytes``
@@ -62,14 +63,17 @@ class MemoryRules:
     saves: Literal["eager", "fused"] = "fused"
     attention: Literal["flash", "plain"] = "flash"
     pair_bytes: float = 5.0
-    selective: Literal["pairs", "results"] = "pairs"
+    selective: Literal["pairs", "results", "ops"] = "pairs"
     selective_share: float = 0.5
+    recomputed: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
     loss_bytes: float = 12.0
     divided_loss_bytes: float | None = None
     held_logit_bytes: float = 0.0
     divides_loss: bool = True
     input_copies: float = 0.0
     result_copies: float = 0.0
+    adapter_dropout: bool = False
     fp8_inputs: bool = False
     stage_buffers: float = 0.0
     in_flight_scale: float = 1.0

@@ -28,7 +28,8 @@ READINGS: tuple[tuple[str, Reading], ...] = (
 
 NAMES: tuple[tuple[str, str], ...] = (
     (r"torchtune|torchao", "torchtune"),
-    (r"internevo|aquila|ms-amp|simumax", "megatron-core"),
+    (r"internevo", "internevo"),
+    (r"aquila|ms-amp|simumax", "megatron-core"),
     (r"fsdp_qlora", "fsdp-qlora"),
     (r"paddle", "paddle"),
 )
@@ -41,18 +42,35 @@ RULES: tuple[tuple[str, dict[str, Any]], ...] = (
     (r"method vocab-1", {"spread_ends": True, "in_flight_more": 2.0}),  # arXiv:2411.05288, section 5
     (r"method vocab-2", {"spread_ends": True, "in_flight_more": 1.0}),
     (r"method interlaced", {"spread_ends": True, "in_flight_scale": 1.5}),
+    (r"q?lora fine-tuning; max_seq", {"adapter_dropout": True}),  # LitGPT's config_hub: lora_dropout 0.05 on all
     (r"adapter on 1 gpu; [24],|adapter_v2", {"result_copies": 1.0}),  # kept for the gradient of their scales
     (r"bf16 \(fp32 grad accumulation\)", {"gradient_bytes": 6.0}),  # DeepSpeed's bf16 optimizer sums in fp32 aside
     (r"torchtune-3b-opt-[3-7]|torchtune readme memory|_cef\b", {"loss_bytes": 4.0}),  # a loss in chunks, or fused
     (r"lora on multiple gpus", {"keeps_whole": True}),  # LitGPT's FSDP holds the whole model above the shards
     (r"llm\.c", {"loss_bytes": 4.0}),  # the loss writes its gradient over the logits
-    (r"torchtitan-20250", {"loss_bytes": 4.0}),  # the loss is compiled with the model
+    (r"torchtitan-20250|torchtitan-nvfp4", {"loss_bytes": 4.0}),  # the loss is compiled with the model
+    (
+        r"nvfp4 \(last",
+        {"selective_share": 0.0},
+    ),  # its products are ops of its own, which selective recomputation repeats
     (r"torchtune-3b-opt-[5-7]|torchtune-8b-full", {"gradient_bytes": 0.0}),  # the optimizer steps inside backward
 )
 """Text of a row, and the rules that differ for it; all that match are taken."""
 
+RECOMPUTED: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("mla_up_proj", ("q_up", "kv_up", "rotary", "expand", "attention")),
+    ("layernorm", ("qkv", "q_down", "mlp_in", "router")),
+    ("moe_act", ("experts_out",)),
+    ("mlp", ("mlp_in", "activation", "mlp_out")),
+    ("shared_experts", ("shared_in", "shared_activation", "shared_out")),
+    ("moe", ("router", "dispatch", "experts_in", "experts_activation", "experts_out",
+             "shared_in", "shared_activation", "shared_out")),
+)  # fmt: skip
+"""Megatron-Core's modules of selective recomputation, and the ops whose tensors it drops (recompute_modules)."""
+
 OFFLOADS: tuple[tuple[str, str], ...] = (
     (r"fsdp \+ cpu offload|zero3 offload|lora deepspeed cpu offload|cpu offload with fused", "parameters"),
+    (r"full fine-tuning; max_seq", "optimizer"),  # parameters and gradients alone fill what was read: states are paged
     (r"optimizer offload: (deepspeed|ao)|pagedadamw|torchtune-8b-full", "optimizer"),
 )
 
@@ -95,12 +113,13 @@ class Footprint:
 
 def footprint(row: Row, model: ModelSpec, workload: Workload, strategy: Strategy, capacity: float) -> Footprint:
     """The question that a row's memory answers. What the row does not say is the least that fits the device."""
-    text, rules = text_of(row), rules_of(row)
+    text, rules, name = text_of(row), rules_of(row), stack_name(row)
     work = remembered(row, workload)
     split = _split(row, strategy, rules)
-    if int(split.pp) > 1 and stack_name(row) == "torchtitan":
-        # With pipelines nothing is resharded between micro-batches, and stages keep what they sent and received.
-        rules = replace(rules, keeps_whole=True, stage_buffers=2.0)
+    if int(split.pp) > 1 and name == "torchtitan":
+        # With pipelines nothing is resharded between micro-batches, and stages keep what they sent and received, and
+        # buffers for the gradients (torch.distributed.pipelining.stage makes them for every micro-batch at once).
+        rules = replace(rules, keeps_whole=True, stage_buffers=3.0)
     offload: Any = next((what for pattern, what in OFFLOADS if re.search(pattern, text)), split.offload)
     split = replace(split, offload=offload)
     asked = Footprint(
@@ -110,7 +129,12 @@ def footprint(row: Row, model: ModelSpec, workload: Workload, strategy: Strategy
     candidates = [split]
     if not row["zero_stage_or_fsdp"] and split.zero_stage == 0 and int(split.dp) > 1:
         candidates.append(replace(split, zero_stage=1))
-    if not row["recompute"] and not row.says("LoRA on Multiple GPUs"):
+    is_known = (
+        row["recompute"]
+        or name == "torchtitan"
+        or (name == "litgpt" and (split.zero_stage == 0 or split.recompute == "full"))
+    )
+    if not is_known:  # LitGPT recomputes only where it shards
         candidates = [replace(one, recompute="none") for one in candidates] + [
             replace(candidates[-1], recompute="full")
         ]
@@ -125,18 +149,24 @@ def _tells(row: Row, strategy: Strategy) -> bool:
     """Whether it says how states were divided and what was recomputed; offloaded activations are not modelled."""
     if not row["recompute"] or not (row["zero_stage_or_fsdp"] or int(strategy.dp) == 1):
         return False
-    return not re.search(r"cpu_offload_layers=[1-9]|analytical|\+offload", text_of(row))
+    return not re.search(r"cpu_offload_layers=[1-9]|analytical|\+offload|_offloaded", text_of(row))
 
 
 def _split(row: Row, strategy: Strategy, rules: MemoryRules) -> Strategy:
     """The strategy with what its memory depends on and the row tells in passing."""
     name = stack_name(row)
-    if row.says("same memory and runtime as 1 GPU"):
+    if row.says("same memory and runtime as 1 GPU") and is_lora(row):
         return replace(strategy, zero_stage=0)
     if not row["zero_stage_or_fsdp"] and name in SHARDED_BY_DEFAULT:
         strategy = replace(strategy, zero_stage=max(strategy.zero_stage, 1))
     if row.says("LoRA on Multiple GPUs"):
         return replace(strategy, recompute="full")  # LitGPT's FSDP recomputes each block
+    if name == "maxtext":
+        return replace(strategy, sequence_parallel=True)  # its rules divide the residual stream over the tensor axis
+    if name == "kempnerforge" and int(strategy.ep) > 1:
+        return replace(strategy, micro_batch=row.count("micro_batch", 1))  # ranks of ep share their samples
+    if name == "torchtitan" and not row["recompute"]:
+        strategy = replace(strategy, recompute="selective")  # its train configs' default
     if int(strategy.pp) > 1 and name == "torchtitan" and row["micro_batch"]:
         # torchtitan cuts the local batch into as many micro-batches as there are stages
         return replace(strategy, micro_batch=max(row.count("micro_batch", 1) // int(strategy.pp), 1))
@@ -163,6 +193,10 @@ def rules_of(row: Row) -> MemoryRules:
     for pattern, change in RULES:
         if re.search(pattern, text):
             changes |= change
+    if found := re.search(r"recompute_modules=\[([^\]]+)\]", text):
+        modules = re.findall(r"\w+", found[1])
+        dropped = tuple(op for module, ops in RECOMPUTED if module in modules for op in ops)
+        changes |= {"selective": "ops", "recomputed": dropped}
     if is_quantized(row):
         changes["input_copies"] = 1.0  # bitsandbytes' 4-bit product keeps what it multiplies
     return replace(memory_rules(name), **changes)

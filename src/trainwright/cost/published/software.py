@@ -119,7 +119,7 @@ def shard_ways(row: Row, dp: int, per_node: int, tp: int) -> int | None:
 def is_lora(row: Row) -> bool:
     """Whether only small added matrices were trained: LoRA, or LLaMA-Adapter's prefixes."""
     text = " ".join((row["model_name"], row["framework"], row["other_notes"])).casefold()
-    return bool(re.search(r"\bq?lora\b|finetuning with adapter", text))
+    return bool(re.search(r"\bq?lora\b(?! 4-gpu rows)|finetuning with adapter", text))
 
 
 def stack_of(row: Row) -> Stack:

@@ -13,7 +13,7 @@ import numpy as np
 from trainwright.cost.attention import AttentionShape, measured_attention_s
 from trainwright.cost.block import Arithmetic, BlockCost, Shard, block_cost, local_product
 from trainwright.cost.matmul import Product, matmul_s, peak_flop_per_s
-from trainwright.cost.network import collective_s, span
+from trainwright.cost.network import Span, collective_s, span
 from trainwright.cost.pointwise import stream_bytes_per_s
 from trainwright.cost.serving.cache import cached_elements, kv_element_bytes
 from trainwright.cost.serving.replica import Replica
@@ -135,7 +135,7 @@ def _head(replica: Replica, block: Block, work: Work) -> Pass:
         elif isinstance(op, Pointwise):
             total = total.plus(_stream(replica, block, op, shard))
     logits = wanted * width * DTYPE_BYTES[replica.base]
-    gathered = collective_s("all_gather", logits, span(replica.group, float(replica.tp))) if replica.tp > 1 else 0.0
+    gathered = collective_s("all_gather", logits, _span(replica, float(replica.tp))) if replica.tp > 1 else 0.0
     picked = 4.0 * logits / replica.tp / stream_bytes_per_s(replica.device, np.maximum(logits, 1.0))
     return total.plus(Pass(stream=picked, kernels=2.0 * replica.kernel_s, collectives=gathered))
 
@@ -235,6 +235,12 @@ def _attention_s(replica: Replica, shape: AttentionShape) -> Number:
     return shape.flop * shape.seen_share / best
 
 
+def _span(replica: Replica, n_ranks: float, stride: float = 1.0) -> Span:
+    """Where ranks lie; an engine starts collectives from C++ or a graph, without what PyTorch takes for it."""
+    where = span(replica.group, n_ranks, stride)
+    return replace(where, intra=replace(where.intra, start_s=0.0), inter=replace(where.inter, start_s=0.0))
+
+
 def _exchanged(replica: Replica, block: Block, tokens: Number) -> Number:
     """All-reduces after attention and after the MLP over tp; tokens to their experts and back over ep."""
     products = [op for op in block.ops if isinstance(op, Matmul)]
@@ -242,13 +248,13 @@ def _exchanged(replica: Replica, block: Block, tokens: Number) -> Number:
     experts = [op for op in products if op.n_experts > 1]
     total: Number = 0.0
     if replica.tp > 1:
-        where = span(replica.group, float(replica.tp))
+        where = _span(replica, float(replica.tp))
         widths = [op.n for op in rows] + [op.n for op in experts if op.name.endswith("_out")]
         lookups = [op.width for op in block.ops if isinstance(op, Lookup) and op.split == "vocabulary"]
         for width in widths + lookups:
             total = total + collective_s("all_reduce", tokens * width * replica.stored.wide, where)
     if replica.ep > 1 and experts:
-        where = span(replica.group, float(replica.ep), float(replica.tp))
+        where = _span(replica, float(replica.ep), float(replica.tp))
         sent = tokens * experts[0].experts_per_token * experts[0].k * replica.stored.wide / replica.tp
         total = total + 2.0 * collective_s("all_to_all", sent, where)
     return total
@@ -259,7 +265,7 @@ def _sends(replica: Replica, work: Work) -> Number:
     if replica.pp == 1:
         return 0.0
     boundary = replica.model.blocks[1].boundary.at(1.0, 1.0)
-    where = span(replica.group, float(replica.pp), float(replica.tp * replica.ep))
+    where = _span(replica, float(replica.pp), float(replica.tp * replica.ep))
     return (replica.pp - 1) * collective_s("p2p", work.tokens * boundary * replica.stored.wide, where)
 
 
