@@ -12,6 +12,7 @@ from trainwright.jobs.strategy_text import parse_strategy, strategy_text
         ("dp", "gives dp no value", "dp=8,tp=4"),
         ("dp=2,dp=4", "gives dp twice", "once"),
         ("dp=two", "dp is a whole number", "dp=8,tp=4"),
+        ("zero=4", "ZeRO has stages 0 to 3", "zero=3"),
         ("recompute=ful", "unknown recompute 'ful'", "full"),
     ],
 )

@@ -58,8 +58,8 @@ def test_nothing_fits_names_what_would_cheapest_first():
 def test_subjects_that_are_nothing_are_refused():
     with pytest.raises(InvalidInputError, match="unknown model 'llama-3-9b'"):
         read_subject("llama-3-9b", Asked())
-    with pytest.raises(InvalidInputError, match="a batch of 8 sequences of -1 tokens is none"):
-        read_subject("llama-3-8b", Asked(batch=8, seq=-1))
+    with pytest.raises(InvalidInputError, match="a batch of 8 sequences of 0 tokens is none"):
+        read_subject("llama-3-8b", Asked(batch=8, seq=0))
 
 
 def test_what_was_assumed_is_told():

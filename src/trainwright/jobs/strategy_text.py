@@ -25,6 +25,7 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
     "offload": {name: name for name in OFFLOADS},
 }
 LISTS = ("stages", "samples", "order")
+LAST_ZERO_STAGE = 3
 EXAMPLE = "dp=8,tp=4,zero=1,micro_batch=2,recompute=full"
 
 
@@ -64,6 +65,8 @@ def _value(key: str, word: str, part: str) -> Any:
     if not all(number.isdigit() for number in numbers):
         raise InvalidInputError(f"{part!r}: {key} is a whole number", hint=f"write it like {EXAMPLE!r}")
     counts = tuple(int(number) for number in numbers)
+    if key == "zero_stage" and counts[0] > LAST_ZERO_STAGE:
+        raise InvalidInputError(f"{part!r}: ZeRO has stages 0 to {LAST_ZERO_STAGE}", hint="zero=3 shards everything")
     return counts if key in ("stages", "samples") else counts[0]
 
 

@@ -144,6 +144,15 @@ def _remainder(count: int, *degrees: Any) -> Any:
     return np.not_equal(count % np.maximum(1, np.prod(np.stack(np.broadcast_arrays(*degrees)), axis=0)), 0)
 
 
+def _nearest_multiple(count: int, step: int) -> int:
+    """The nearest multiple of step, at least one step.
+
+    >>> _nearest_multiple(13, 8), _nearest_multiple(3, 8)
+    (16, 8)
+    """
+    return max(step, int((count + step / 2) // step) * step)
+
+
 _AXES = {"tp", "cp", "ep", "dp", "pp"}
 
 RULES: tuple[Rule, ...] = (
@@ -240,7 +249,8 @@ RULES: tuple[Rule, ...] = (
         axis="micro_batch",
         broken=_batch_uneven,
         message=lambda s, f: (
-            f"a global batch of {f.global_batch} does not divide over dp {s.dp} x micro-batch {s.micro_batch}"
+            f"a global batch of {f.global_batch} does not divide over dp {s.dp} x micro-batch {s.micro_batch}; "
+            f"{_nearest_multiple(f.global_batch, int(s.dp * s.micro_batch))} does"
         ),
     ),
     Rule(

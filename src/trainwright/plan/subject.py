@@ -148,13 +148,13 @@ def _complete(job: Job, asked: Asked, know: Know | None) -> Subject:
         return _of_images(job, asked, know)
     notes = []
     model = spec_of_job(replace(job, seq=job.seq or 1))
-    seq = asked.seq or job.seq
-    if not seq:
+    seq = job.seq if asked.seq is None else asked.seq
+    if not seq and asked.seq is None:
         seq = min(model.max_seq, 8192)
         notes.append(f"sequences of {seq} tokens (--seq)")
-    batch = asked.batch or job.global_batch
-    if not batch:
-        batch = max(1, USUAL_TOKENS // seq)
+    batch = job.global_batch if asked.batch is None else asked.batch
+    if not batch and asked.batch is None:
+        batch = max(1, USUAL_TOKENS // max(seq, 1))
         notes.append(f"a global batch of {batch} sequences, a million tokens (--batch)")
     if seq > model.max_seq:
         notes.append(f"{seq} tokens are more than the {model.max_seq} that {model.name} was made for")
