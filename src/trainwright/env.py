@@ -2,6 +2,7 @@
 
 TRAINWRIGHT_CACHE   where machine profiles are kept (default: the user's cache folder)
 RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT, TORCHELASTIC_*   set by torchrun
+TORCH_CPP_LOG_LEVEL   what torch's C++ part prints; only fatal errors unless it is set
 TORCHINDUCTOR_CACHE_DIR   where torch keeps compiled code; set by us to a folder of the run unless it is set
 MLFLOW_TRACKING_URI, WANDB_MODE   where metrics go, when the job names these trackers
 SLURM_STEP_ID, SLURM_PROCID, SLURM_NTASKS, SLURM_LOCALID, SLURM_JOB_ID, SLURM_STEP_NODELIST   set by srun
@@ -30,8 +31,10 @@ def cache_folder() -> Path:
 def keep_torch_files_in(folder: Path) -> None:
     """Make torch keep its compiler's cache in ``folder``; call before importing transformers.
 
-    Otherwise importing it leaves an empty torchinductor_USER in the system's temporary folder.
+    Otherwise importing it leaves an empty torchinductor_USER in the system's temporary folder. What its C++ part would
+    print of a lost connection, twenty lines of addresses, is left out: it also raises it, and that is told.
     """
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 

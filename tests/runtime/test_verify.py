@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tests.train.plans import LLAMA, tiny_plan
 from torch import nn
 
@@ -20,6 +21,20 @@ def forgetful() -> nn.Module:
     return model  # type: ignore[no-any-return]
 
 
+class Coupled(nn.Module):
+    """Takes the mean of the batch from every row: what one row gives depends on its neighbours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.head = nn.Embedding(64, 16), nn.Linear(16, 64)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        hidden = self.embed(ids)
+        logits: torch.Tensor = self.head(hidden - hidden.mean(dim=0))
+        return logits
+
+
 @pytest.mark.distributed
 @pytest.mark.slow
 def test_a_good_plan_is_exact_and_a_forgetful_one_is_caught(tmp_path: Path) -> None:
@@ -29,6 +44,10 @@ def test_a_good_plan_is_exact_and_a_forgetful_one_is_caught(tmp_path: Path) -> N
     wrong = tiny_plan(tmp_path / "wrong", strategy=tp2, model={"function": "tests.runtime.test_verify:forgetful"})
     with pytest.raises(NumericsError, match=r"the gradient of model\.layers\.\d\.self_attn\.[qk]_norm\.weight by"):
         verify_plan(wrong)
+    coupled = {"function": "tests.runtime.test_verify:Coupled"}
+    dp2 = tiny_plan(tmp_path / "coupled", strategy=Strategy(dp=2, micro_batch=4, precision="fp32"), model=coupled)
+    with pytest.raises(NumericsError, match=r"losses differ by 0\.\d+.*rounding explains 1e-05"):
+        verify_plan(dp2)
 
 
 def test_a_tiny_model_keeps_heads_and_experts() -> None:

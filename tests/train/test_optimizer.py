@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from trainwright.jobs.job import OptimizerSettings, RateSchedule, Stopping
 from trainwright.jobs.strategy import Strategy
 from trainwright.records.run import RunRecord
+from trainwright.records.step import read_steps
 from trainwright.runtime.scaling import LossScaled
 from trainwright.train.eightbit import SMALLEST, AdamW8bit, dynamic_codes, pack, unpack
 from trainwright.train.run import run_plan
@@ -106,3 +107,17 @@ def test_an_overflow_moves_nothing_and_halves_the_factor() -> None:
     assert (loss, norm) == (3.0, 16.0 / first)
     assert weight.grad.item() == 16.0 / first
     assert scaled.n_overflows == 1
+
+
+@pytest.mark.distributed
+@pytest.mark.slow
+def test_muon_moves_a_pipelined_gpt2_as_one_process_does(tmp_path: Path) -> None:
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 256, "n_positions": 64}
+    gpt2 = {"model_type": "gpt2", **sizes, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    job = tiny_job(optimizer=OptimizerSettings(name="muon", learning_rate=1e-2), stopping=Stopping(steps=3))
+    losses = []
+    for name, fields in (("alone", {}), ("stages", {"pp": 2})):
+        strategy = Strategy(micro_batch=4, precision="fp32", **fields)  # type: ignore[arg-type]
+        run_plan(tiny_plan(tmp_path / name, job=job, strategy=strategy, model=gpt2))
+        losses.append([step.loss for step in read_steps(tmp_path / name)])
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)

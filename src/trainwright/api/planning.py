@@ -153,11 +153,12 @@ def _clusters(options: PlanOptions, planned: str | None, tell: Callable[[str], N
 def plan_file(answer: Answer) -> PlanRecord:
     """The answer as the record that `trainwright train` runs and anyone can edit."""
     from trainwright.jobs.store import job_to_dict
-    from trainwright.plan.record import plan_record
+    from trainwright.plan.record import plan_record, with_shares
 
     subject = answer.question.subject
     why = answer.explanation.sentences
-    return plan_record(answer.result, job_to_dict(subject.job), subject.config, answer.question.stack, why)
+    record = plan_record(answer.result, job_to_dict(subject.job), subject.config, answer.question.stack, why)
+    return record if answer.shared is None else with_shares(record, answer.shared.mixed, answer.shared.strategy)
 
 
 def write_answer(

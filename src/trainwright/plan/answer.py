@@ -15,9 +15,9 @@ from trainwright.plan.choice import Choice, describe
 from trainwright.plan.costed import Task
 from trainwright.plan.explain import Explanation, explain, explain_choice, too_large_text
 from trainwright.plan.facts import Facts, gather_facts
-from trainwright.plan.groups import Mixed, split_over_groups
+from trainwright.plan.groups import Mixed, split_over_groups, together
 from trainwright.plan.legal import refusals_of
-from trainwright.plan.pins import Pin
+from trainwright.plan.pins import Pin, parse_pins
 from trainwright.plan.price import price
 from trainwright.plan.relay import Relay, pipeline_over_groups
 from trainwright.plan.remedy import Remedy, remedies
@@ -48,11 +48,20 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """Unlike parts of the batch for the replicas of unlike groups, as one strategy."""
+
+    mixed: Mixed
+    strategy: Strategy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """A question with its best choice, why, and what else there is.
 
     ``mixed``: on a cluster of unlike groups, what each would do with its share of the batch; ``result`` then holds
-    the even splits, which the slowest group paces. ``relay``: there, one pipeline through all groups.
+    the even splits, which the slowest group paces. ``relay``: there, one pipeline through all groups. ``shared``: what
+    a run carries out there, where unlike parts of the batch beat the even split.
     """
 
     question: Question
@@ -60,6 +69,7 @@ class Answer:
     explanation: Explanation
     mixed: Mixed | None = None
     relay: Relay | None = None
+    shared: Shared | None = None
 
     @property
     def best(self) -> Choice:
@@ -81,7 +91,10 @@ class Answer:
         if not told:
             return ()
         first = min(ways, key=lambda way: ways[way])
-        return (*told, f"fastest of these: {first}, {format_seconds(ways[first])} a step")
+        told = (*told, f"fastest of these: {first}, {format_seconds(ways[first])} a step")
+        if self.shared is not None:
+            told += (f"plan.json holds the uneven shares: {describe(self.shared.strategy)}",)
+        return told
 
 
 def answer(question: Question) -> Answer:
@@ -105,7 +118,23 @@ def answer(question: Question) -> Answer:
     facts = question.facts(result.best.cluster)
     explanation = explain(result, question.task, facts)
     mixed, relay = _unlike(question)
-    return Answer(question=question, result=result, explanation=explanation, mixed=mixed, relay=relay)
+    shared = None if mixed is None else share_out(question, mixed, result.best.step_s)
+    return Answer(question=question, result=result, explanation=explanation, mixed=mixed, relay=relay, shared=shared)
+
+
+def share_out(question: Question, mixed: Mixed, even_s: float) -> Shared | None:
+    """The shares as one strategy with unlike replicas; None where the even split is as fast.
+
+    Where the groups' best splits differ, the best that differ in data parallel and micro-batch only.
+    """
+    strategy = together(mixed)
+    if strategy is None:
+        pins = (*question.pins, *parse_pins(["zero_stage=0", "!tp", "!pp", "!cp", "!ep", "recompute=none"]))
+        again = split_over_groups(question.task, question.clusters[0], question.aim, pins)
+        if again is None or (strategy := together(again)) is None:
+            return None
+        mixed = again
+    return Shared(mixed=mixed, strategy=strategy) if mixed.step_s < even_s else None
 
 
 def _unlike(question: Question) -> tuple[Mixed | None, Relay | None]:

@@ -14,6 +14,7 @@ from math import gcd
 from trainwright.cost.network import Span, collective_s
 from trainwright.errors import InvalidInputError
 from trainwright.hardware.cluster import Cluster, NodeGroup
+from trainwright.jobs.strategy import Strategy
 from trainwright.plan.aim import Aim
 from trainwright.plan.choice import Choice, describe
 from trainwright.plan.costed import Task
@@ -87,6 +88,35 @@ def split_over_groups(task: Task, cluster: Cluster, aim: Aim, pins: tuple[Pin, .
     if parts is None:
         return None
     return Mixed(parts=parts, exchange_s=exchange_s(task, cluster, parts), alone_s=alone_s)
+
+
+def together(mixed: Mixed) -> Strategy | None:
+    """One strategy for all groups, whose replicas have unlike parts of the batch; None where groups split otherwise.
+
+    States are sharded inside a group only. Every replica runs micro-batches of the largest size that all can take.
+    """
+    strategies = [part.choice.strategy for part in mixed.parts]
+    first, replicas = strategies[0], [int(strategy.dp) for strategy in strategies]
+    alike = {replace(strategy, dp=1, micro_batch=1, shard=None) for strategy in strategies}
+    uneven = any(part.samples % dp for part, dp in zip(mixed.parts, replicas, strict=True))
+    if len(alike) > 1 or uneven or first.ep > 1 or (first.zero_stage > 0 and len(set(replicas)) > 1):
+        return None
+    each = [part.samples // dp for part, dp in zip(mixed.parts, replicas, strict=True)]
+    micro = gcd(*each, *(int(strategy.micro_batch) for strategy in strategies))
+    if first.zero_stage >= 2:  # every replica takes as many micro-batches, the largest portion those of the full size
+        n_most = max(share // int(strategy.micro_batch) for share, strategy in zip(each, strategies, strict=True))
+        pieces = next((n for n in range(n_most, min(each) + 1) if not any(share % n for share in each)), None)
+        if pieces is None:
+            return None
+        micro = max(each) // pieces
+    return replace(
+        first,
+        dp=sum(replicas),
+        micro_batch=micro,
+        samples=tuple(share for share, dp in zip(each, replicas, strict=True) for _ in range(dp)),
+        shard=replicas[0] if first.zero_stage > 0 else None,
+        order=("tp", "cp", "ep", "pp", "dp"),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

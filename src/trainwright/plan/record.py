@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from trainwright.errors import DoesNotFitError
 from trainwright.hardware.cluster import Cluster
 from trainwright.jobs.strategy import Strategy
 from trainwright.plan.choice import Choice, describe
+from trainwright.plan.groups import Mixed
 from trainwright.plan.search import SearchResult
 from trainwright.records.plan import Candidate, PlanRecord
 from trainwright.units import format_bytes
@@ -44,6 +45,32 @@ def plan_record(
         why=why,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def with_shares(record: PlanRecord, mixed: Mixed, strategy: Strategy) -> PlanRecord:
+    """The record with unlike replicas in place of the even split, which becomes the first of the others.
+
+    The prediction is that of the group that takes the longest, with the gradients that cross between groups.
+    """
+    slowest = candidate(max((part.choice for part in mixed.parts), key=lambda choice: choice.step_s))
+    scale = mixed.step_s / slowest.step_s
+    n_samples = sum(part.samples for part in mixed.parts)
+    even = record.chosen
+    chosen = replace(
+        slowest,
+        label=f"{strategy.n_devices} of {len(mixed.parts)} kinds, {describe(strategy)}, {strategy.precision}",
+        strategy={name: _plain(value) for name, value in asdict(strategy).items()},
+        n_processes=int(strategy.n_devices),
+        threads_per_process=min(part.choice.cluster.groups[0].device.n_threads for part in mixed.parts),
+        step_s=mixed.step_s,
+        step_low_s=slowest.step_low_s * scale,
+        step_high_s=slowest.step_high_s * scale,
+        peak_bytes=max(part.choice.peak_bytes for part in mixed.parts),
+        tokens_per_s=even.tokens_per_s * even.step_s / mixed.step_s,
+        time={**slowest.time, "dp_communication": slowest.time.get("dp_communication", 0.0) + mixed.exchange_s},
+        note=", ".join(f"{part.samples} of {n_samples} samples on {part.choice.cluster.name}" for part in mixed.parts),
+    )
+    return replace(record, chosen=chosen, others=(even, *record.others))
 
 
 def does_not_fit(result: SearchResult) -> DoesNotFitError:

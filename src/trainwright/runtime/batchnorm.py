@@ -23,6 +23,17 @@ def join_batch_norms(model: nn.Module, group: Group) -> None:
             module.forward = partial(_joined, module, group)  # type: ignore[method-assign]
 
 
+def batch_norm_told(model: nn.Module, global_batch: int, n_at_once: int) -> list[str]:
+    """What to say where the batch does not go through at once: then one process with all rows would differ."""
+    has_norm = any(isinstance(module, _BatchNorm) for module in model.modules())
+    if not has_norm or n_at_once >= global_batch:
+        return []
+    return [
+        f"batch normalization takes its statistics over {n_at_once} rows, not over the batch of {global_batch}; "
+        f"with a micro-batch {global_batch // n_at_once} times as large they would be the batch's"
+    ]
+
+
 def _joined(norm: _BatchNorm, group: Group, x: Tensor) -> Tensor:
     """Mean and variance summed over the group forward, and so their gradients backward (arXiv:1711.07240)."""
     if not norm.training:

@@ -171,7 +171,15 @@ def _is_consequence(failure: TrainwrightError | None) -> bool:
 
 def is_of_the_wire(message: str) -> bool:
     """Whether an error only says that another process is gone."""
-    words = ("Connection closed", "Connection reset", "Connection refused", "Broken pipe", "gloo", "NCCL")
+    words = (
+        "Connection closed",
+        "Connection was likely closed",
+        "Connection reset",
+        "Connection refused",
+        "Broken pipe",
+        "gloo",
+        "NCCL",
+    )
     return any(word in message for word in words)
 
 

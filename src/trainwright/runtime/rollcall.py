@@ -20,6 +20,9 @@ import trainwright
 from trainwright.errors import InvalidInputError, TrainwrightError
 from trainwright.runtime.place import Place
 
+HEAR_S = 5.0
+"""How long process 0 waits for the others to have heard that the run cannot be."""
+
 ROLL_CALL_S = 300.0
 """How long process 0 waits for the others to come."""
 
@@ -49,6 +52,12 @@ def roll_call(store: Any, place: Place, facts: dict[str, str]) -> None:
             f"process {place.rank} of {place.n_processes} heard nothing from process 0", hint="look at what it said"
         )
     kind, message, hint = json.loads(store.get("verdict"))
+    store.set(f"heard/{place.rank}", "")
+    if place.leads and kind != "ok":  # with process 0 the store may go: first let those that came hear why
+        deadline = time.monotonic() + HEAR_S
+        for rank in range(place.n_processes):
+            if store.check([f"here/{rank}"]):
+                _came(store, f"heard/{rank}", deadline - time.monotonic())
     if kind == "missing":
         raise TrainwrightError(message, hint=hint)
     if kind == "mixed":

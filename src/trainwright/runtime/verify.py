@@ -105,10 +105,10 @@ def work(orders: Orders, telephone: Any) -> Difference:
     def build() -> nn.Module:
         return roughen(build_model(config, seed=3))
 
-    undivided = dataclasses.replace(strategy, **_UNDIVIDED)
+    # one process takes the whole batch at once: what couples its rows, as batch statistics do, then differs
+    undivided = dataclasses.replace(strategy, **_UNDIVIDED, micro_batch=len(batch(0)[0]))
     if plan.job.get("images"):  # a batch norm takes its statistics over what all replicas see at once
         strategy = dataclasses.replace(strategy, micro_batch=8)
-        undivided = dataclasses.replace(undivided, micro_batch=8 * int(strategy.dp))
     alone = take_steps(build, batch, undivided, Mesh(sizes={}, indexes={}))
     return agree(compare(take_steps(build, batch, strategy, make_mesh(strategy, place)), alone), place)
 

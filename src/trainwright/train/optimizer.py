@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.job import OptimizerSettings
-from trainwright.runtime.depth import depths
+from trainwright.runtime.recompute import blocks_of
 from trainwright.runtime.shard import Sharded
 from trainwright.runtime.share import whole
 from trainwright.train.eightbit import AdamW8bit
@@ -113,8 +113,9 @@ def block_matrices(settings: OptimizerSettings, sharded: Sharded) -> frozenset[n
     """The matrices of the blocks where Muon is to move them; other optimizers tell no parameters apart."""
     if settings.name != "muon":
         return frozenset()
-    inside = {name for names in depths(sharded.model).blocks for name in names}
-    return frozenset(p for name, p in sharded.local.items() if p.dim() == 2 and name in inside)
+    inside = {id(p) for block in blocks_of(sharded.model) for p in block.parameters()}
+    mine = {name for name, p in sharded.named.items() if id(p) in inside}
+    return frozenset(p for name, p in sharded.local.items() if p.dim() == 2 and name in mine)
 
 
 def clip(parameters: Iterable[nn.Parameter], norm: float, limit: float | None) -> None:

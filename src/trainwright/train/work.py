@@ -27,7 +27,7 @@ from trainwright.records.plan import PlanRecord, read_plan
 from trainwright.records.run import RankRecord, RunRecord, write_run
 from trainwright.records.step import read_steps, step_line
 from trainwright.records.store import write_text
-from trainwright.runtime.batchnorm import join_batch_norms
+from trainwright.runtime.batchnorm import batch_norm_told, join_batch_norms
 from trainwright.runtime.checkpoint import Shelf
 from trainwright.runtime.compiling import compile_blocks
 from trainwright.runtime.device import device_of, stay_near
@@ -129,6 +129,7 @@ def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..
     matrices = block_matrices(job.optimizer, sharded)
     optimizer = make_optimizer(sharded.parameters, job.optimizer, share, matrices=matrices)
     freeze_for(model, job.transfer)
+    notes += batch_norm_told(model, job.global_batch, int(strategy.micro_batch) * mesh.dp)
     session = Session(
         folder=folder,
         job=job,
