@@ -9,7 +9,7 @@ from trainwright.jobs.job import Workload
 from trainwright.models.catalogue import model
 from trainwright.plan.aim import Aim
 from trainwright.plan.costed import Task
-from trainwright.plan.groups import split_over_groups
+from trainwright.plan.groups import split_over_groups, together
 from trainwright.plan.pins import parse_pins
 
 TASK = Task(model=model("gpt2-xl"), workload=Workload(global_batch=96, seq=1024), stack=stack("torchtitan"))
@@ -38,6 +38,19 @@ def test_groups_end_nearly_together_and_leaving_the_slow_one_out_costs(mixed):
     told = "\n".join(mixed.sentences)
     assert "8 x fast does" in told
     assert "with 8 x fast alone: +" in told
+
+
+def test_the_shares_are_one_strategy_with_unlike_replicas_where_only_those_differ(mixed):
+    fast, slow = mixed.parts
+    chosen = replace(fast.choice.strategy, dp=8, tp=1, zero_stage=0, shard=None, micro_batch=3)
+    parts = tuple(
+        replace(part, samples=n, choice=replace(part.choice, strategy=replace(chosen, micro_batch=size)))
+        for part, n, size in ((fast, 72, 3), (slow, 24, 3))
+    )
+    strategy = together(replace(mixed, parts=parts))
+    assert (strategy.dp, strategy.micro_batch, strategy.samples) == (16, 3, (9,) * 8 + (3,) * 8)
+    odd = replace(parts[1], choice=replace(slow.choice, strategy=replace(chosen, tp=2, dp=4)))
+    assert together(replace(mixed, parts=(parts[0], odd))) is None
 
 
 def test_one_able_group_is_no_mixture():

@@ -93,7 +93,8 @@ def split_over_groups(task: Task, cluster: Cluster, aim: Aim, pins: tuple[Pin, .
 def together(mixed: Mixed) -> Strategy | None:
     """One strategy for all groups, whose replicas have unlike parts of the batch; None where groups split otherwise.
 
-    States are sharded inside a group only. Every replica runs micro-batches of the largest size that all can take.
+    States are sharded inside a group only. Replicas run micro-batches of the largest size that all can take, or their
+    whole share.
     """
     strategies = [part.choice.strategy for part in mixed.parts]
     first, replicas = strategies[0], [int(strategy.dp) for strategy in strategies]
@@ -102,7 +103,8 @@ def together(mixed: Mixed) -> Strategy | None:
     if len(alike) > 1 or uneven or first.ep > 1 or (first.zero_stage > 0 and len(set(replicas)) > 1):
         return None
     each = [part.samples // dp for part, dp in zip(mixed.parts, replicas, strict=True)]
-    micro = gcd(*each, *(int(strategy.micro_batch) for strategy in strategies))
+    own = [int(strategy.micro_batch) for strategy in strategies]
+    micro = max(size for size in range(1, max(own) + 1) if _all_can(size, each, own))
     if first.zero_stage >= 2:  # every replica takes as many micro-batches, the largest portion those of the full size
         n_most = max(share // int(strategy.micro_batch) for share, strategy in zip(each, strategies, strict=True))
         pieces = next((n for n in range(n_most, min(each) + 1) if not any(share % n for share in each)), None)
@@ -117,6 +119,16 @@ def together(mixed: Mixed) -> Strategy | None:
         shard=replicas[0] if first.zero_stage > 0 else None,
         order=("tp", "cp", "ep", "pp", "dp"),
     )
+
+
+def _all_can(size: int, shares: list[int], most: list[int]) -> bool:
+    """Whether every share divides into micro-batches of the size, or is one itself, none larger than it has room for.
+
+    >>> [_all_can(size, [15, 1], [15, 1]) for size in (15, 4)]
+    [True, False]
+    """
+    each = [min(size, share) for share in shares]
+    return all(n <= room and share % n == 0 for n, room, share in zip(each, most, shares, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
