@@ -26,7 +26,7 @@ lint: $(STAMP)
 	$(BIN)/python tools/job_file_page.py --check
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest -n logical --dist worksteal
 
 clean:
 	rm -rf $(VENV) build dist

@@ -1,7 +1,7 @@
 """Our loop beside others' on the same model, data, precision and optimizer, in one process, rounds interleaved.
 
     pip install accelerate lightning
-    OMP_NUM_THREADS=2 python benchmarks/trainers.py --size 5M --precision fp32 [--rounds 4] [--steps 6] [--only ours]
+    OMP_NUM_THREADS=2 python benchmarks/trainers.py --size 5M --precision fp32 [--steps 6] [--seq 64] [--only ours]
 
 Everybody trains a GPT-2 with fused AdamW, gradients clipped at 1, and reads its loss in every step. A round is a few
 steps of each contender, in changing order; the time from the end of one step to the end of the next counts, data,
@@ -328,6 +328,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", choices=SIZES, default="5M")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--seq", type=int, help="tokens of a row, where the size's own takes too long")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--steps", type=int, default=6)
@@ -336,14 +337,17 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     use_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as folder:
-        setting = Setting(size=SIZES[arguments.size], precision=arguments.precision, folder=Path(folder))
+        size = SIZES[arguments.size]
+        size = dataclasses.replace(size, seq=arguments.seq or size.seq)
+        setting = Setting(size=size, precision=arguments.precision, folder=Path(folder))
         rounds = {name: CONTENDERS[name](setting) for name in arguments.only}
         taken: dict[str, list[float]] = {name: [] for name in rounds}
         for number in range(arguments.rounds + 1):
             for name in sorted(rounds, reverse=number % 2 == 1):
                 seconds = rounds[name](arguments.steps)
                 taken[name] += seconds if number else []
-    print(f"GPT-2 {arguments.size}, {arguments.precision}, {arguments.threads} threads, torch {torch.__version__}")
+    shared = f"{size.batch} x {size.seq} tokens, {arguments.precision}, {arguments.threads} threads"
+    print(f"GPT-2 {arguments.size}, {shared}, torch {torch.__version__}")
     print(report(taken, setting.size.batch * setting.size.seq))
 
 

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,14 @@ from trainwright.errors import InvalidInputError
 from trainwright.records.plan import write_plan
 
 yaml = pytest.importorskip("yaml")
+jsonschema = pytest.importorskip("jsonschema")
+SCHEMAS = Path(__file__).parent / "schemas"
+
+
+def problems(text: str, schema: str) -> list[str]:
+    """What the published schema finds wrong; tools/published_schemas.py says where it is from."""
+    checker = jsonschema.Draft202012Validator(json.loads((SCHEMAS / schema).read_text()))
+    return [f"{error.json_path}: {error.message}" for error in checker.iter_errors(yaml.safe_load(text))]
 
 
 @pytest.fixture
@@ -64,7 +73,31 @@ def test_slurm_queues_a_preempted_run_again_once_it_saved(written: dict[str, str
     assert (run / "requeued").read_text() == "7\n"
 
 
-def test_the_pytorchjob_has_what_its_schema_requires(written: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("name", "schema", "wrong", "found"),
+    [
+        (
+            "pytorchjob.yaml",
+            "pytorchjob.json",
+            ("replicas: 1", 'replicas: "one"'),
+            "replicas: 'one' is not of type",
+        ),
+        ("pytorchjob.yaml", "pytorchjob.json", ("mountPath:", "mount:"), "'mount' was unexpected"),
+        ("pytorchjob.yaml", "pytorchjob.json", ("restartPolicy:", "restart:"), "'restart' was unexpected"),
+        ("sky.yaml", "skypilot.json", ("num_nodes: 2", 'num_nodes: "2"'), "num_nodes: '2' is not of type"),
+        ("sky.yaml", "skypilot.json", ("use_spot: true", "spot: true"), "'spot' was unexpected"),
+        ("sky.yaml", "skypilot.json", ("mode: MOUNT", "modus: MOUNT"), "file_mounts"),
+    ],
+)
+def test_the_files_obey_the_published_schemas(
+    written: dict[str, str], name: str, schema: str, wrong: tuple[str, str], found: str
+) -> None:
+    assert problems(written[name], schema) == []
+    assert wrong[0] in written[name]
+    assert any(found in problem for problem in problems(written[name].replace(*wrong), schema))
+
+
+def test_the_pytorchjob_asks_for_what_the_plan_uses(written: dict[str, str]) -> None:
     job = yaml.safe_load(written["pytorchjob.yaml"])
     assert (job["apiVersion"], job["kind"]) == ("kubeflow.org/v1", "PyTorchJob")
     replicas = job["spec"]["pytorchReplicaSpecs"]

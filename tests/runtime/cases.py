@@ -1,12 +1,10 @@
-"""Exactness cases, run inside worker processes: one launch for each number of processes, many cases in it.
+"""Exactness cases, run in processes forked from one: a world for each number of processes, many cases in it.
 
-What runtime/verify.py does for the user's plan, on the models and strategies of cases.json.
+What runtime/verify.py does for the user's plan, on the models and strategies of test_exact.py.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,50 +13,56 @@ import torch
 from torch import Tensor, nn
 
 from trainwright.jobs.strategy import Strategy
-from trainwright.runtime.launch import Orders
 from trainwright.runtime.mesh import Mesh, make_mesh
 from trainwright.runtime.model import build_model
-from trainwright.runtime.place import Place, join_local, use_threads
-from trainwright.runtime.verify import Outcome, agree, compare, roughen, take_steps
+from trainwright.runtime.place import Place
+from trainwright.runtime.verify import Difference, Outcome, agree, compare, roughen, take_steps
 
 BATCH, SEQ, VOCABULARY = 8, 16, 37
+LAYERS = 4
 SMALL: dict[str, Any] = {
     "hidden_size": 32,
-    "num_hidden_layers": 4,
     "num_attention_heads": 4,
     "intermediate_size": 64,
     "vocab_size": VOCABULARY,
 }
+
+
+def small(layers: int) -> dict[str, Any]:
+    return {**SMALL, "num_hidden_layers": layers}
+
+
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
-def llama(**changes: Any) -> nn.Module:
-    return _causal("llama", {**SMALL, "num_key_value_heads": 2, "tie_word_embeddings": False, **changes})
+def llama(layers: int = LAYERS) -> nn.Module:
+    return _causal("llama", {**small(layers), "num_key_value_heads": 2, "tie_word_embeddings": False})
 
 
-def gpt2() -> nn.Module:
-    sizes = {"n_embd": 32, "n_layer": 4, "n_head": 4, "vocab_size": VOCABULARY, "n_positions": 32}
+def gpt2(layers: int = LAYERS) -> nn.Module:
+    sizes = {"n_embd": 32, "n_layer": layers, "n_head": 4, "vocab_size": VOCABULARY, "n_positions": 32}
     return _causal("gpt2", {**sizes, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0})
 
 
-def mixtral() -> nn.Module:
-    return _causal("mixtral", {**SMALL, "num_key_value_heads": 2, "num_local_experts": 4, "num_experts_per_tok": 2})
+def mixtral(layers: int = LAYERS) -> nn.Module:
+    experts = {"num_local_experts": 4, "num_experts_per_tok": 2}
+    return _causal("mixtral", {**small(layers), "num_key_value_heads": 2, **experts})
 
 
-def qwen3() -> nn.Module:
-    return _causal("qwen3", {**SMALL, "num_key_value_heads": 2, "head_dim": 8})
+def qwen3(layers: int = LAYERS) -> nn.Module:
+    return _causal("qwen3", {**small(layers), "num_key_value_heads": 2, "head_dim": 8})
 
 
-def bert() -> nn.Module:
+def bert(layers: int = LAYERS) -> nn.Module:
     from transformers import AutoConfig, AutoModelForMaskedLM
 
-    return _exact(AutoModelForMaskedLM, AutoConfig.for_model("bert", **SMALL, **NO_DROPOUT))
+    return _exact(AutoModelForMaskedLM, AutoConfig.for_model("bert", **small(layers), **NO_DROPOUT))
 
 
-def vit() -> nn.Module:
+def vit(layers: int = LAYERS) -> nn.Module:
     from transformers import AutoConfig, AutoModelForImageClassification
 
-    sizes = {k: v for k, v in SMALL.items() if k != "vocab_size"}
+    sizes = {k: v for k, v in small(layers).items() if k != "vocab_size"}
     config = AutoConfig.for_model("vit", **sizes, **NO_DROPOUT, image_size=32, patch_size=8, num_labels=10)
     return _exact(AutoModelForImageClassification, config)
 
@@ -85,8 +89,8 @@ class Matching(nn.Module):
         from transformers import AutoConfig, AutoModel
 
         super().__init__()
-        sizes = {k: v for k, v in SMALL.items() if k != "vocab_size"}
-        text = {**SMALL, "max_position_embeddings": 16, "eos_token_id": 1, "bos_token_id": 0}
+        sizes = {k: v for k, v in small(LAYERS).items() if k != "vocab_size"}
+        text = {**small(LAYERS), "max_position_embeddings": 16, "eos_token_id": 1, "bos_token_id": 0}
         config = AutoConfig.for_model(
             "clip", text_config=text, vision_config={**sizes, "image_size": 32, "patch_size": 8}, projection_dim=16,
             logit_scale_init_value=1.0,
@@ -150,7 +154,7 @@ WRAPPED: dict[str, Callable[[], nn.Module]] = {
     "resnet": resnet,
     "own": lambda: build_model({"function": f"{__name__}:Own"}, 3),
 }
-MODELS: dict[str, Callable[[], nn.Module]] = {
+MODELS: dict[str, Callable[..., nn.Module]] = {
     "llama": llama,
     "gpt2": gpt2,
     "mixtral": mixtral,
@@ -187,26 +191,48 @@ def batch(kind: str, step: int) -> tuple[Tensor, Tensor]:
     return ids[:, :-1], ids[:, 1:]
 
 
-def work(orders: Orders, telephone: Any) -> dict[str, dict[str, Any]]:
-    """Run every case of cases.json in the folder; rank 0 returns the differences, the largest over all ranks."""
-    place = Place(rank=orders.rank, n_processes=orders.n_processes, local_rank=orders.rank, n_threads=1)
-    use_threads(1)
-    port = None if place.leads else telephone.ask()
-    join_local(place, port, lambda opened: telephone.tell("port", opened))
-    cases: dict[str, Any] = json.loads((orders.folder / "cases.json").read_text())
+def builder(kind: str, strategy: Strategy) -> Callable[[], nn.Module]:
+    """Two layers, or as many as the pipeline needs: what is divided in one is divided in all."""
+    if kind in WRAPPED:
+        return WRAPPED[kind]
+    short = strategy.stages is None and strategy.pp * strategy.virtual_stages <= 2
+    return partial(MODELS[kind], 2 if short else LAYERS)
+
+
+_ALONE: dict[Any, Outcome] = {}
+
+
+def alone(kind: str, strategy: Strategy) -> Outcome:
+    """What one process computes; asked for before the fork, so that every process has it.
+
+    Rounding in bf16 depends on which rows are multiplied together.
+    """
+    build = builder(kind, strategy)
+    n_rows = BATCH if strategy.precision == "fp32" else int(strategy.micro_batch)
+    undivided = Strategy(precision=strategy.precision, micro_batch=n_rows)
+    key = (kind, getattr(build, "args", ()), undivided)
+    if key not in _ALONE:
+        _ALONE[key] = take_steps(build, partial(batch, kind), undivided, Mesh(sizes={}, indexes={}))
+    return _ALONE[key]
+
+
+def strategy_of(fields: dict[str, Any]) -> Strategy:
+    return Strategy(**{"precision": "fp32", **fields})
+
+
+def work(cases: dict[str, tuple[str, dict[str, Any]]], place: Place) -> dict[str, Difference]:
+    """Run every case in this process of a world; the differences, the largest over all of them."""
+    meshes: dict[Any, Mesh] = {}
     found = {}
-    alone: dict[str, Outcome] = {}
     for name, (kind, fields) in cases.items():
-        telephone.tell("event", name)
-        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-        strategy = Strategy(**{"precision": "fp32", **fields})
-        build, data = {**MODELS, **WRAPPED}[kind], partial(batch, kind)
-        # rounding in bf16 depends on which rows are multiplied together
-        n_rows = BATCH if strategy.precision == "fp32" else int(strategy.micro_batch)
-        undivided = Strategy(precision=strategy.precision, micro_batch=n_rows)
-        key = f"{kind} {undivided}"
-        if key not in alone:
-            alone[key] = take_steps(build, data, undivided, Mesh(sizes={}, indexes={}))
-        mine = compare(take_steps(build, data, strategy, make_mesh(strategy, place)), alone[key])
-        found[name] = dataclasses.asdict(agree(mine, place))
+        strategy = strategy_of(fields)
+        axes = (strategy.dp, strategy.tp, strategy.cp, strategy.pp, strategy.ep)
+        layout = (*axes, strategy.zero_stage > 0, strategy.shard, strategy.order)
+        if layout not in meshes:
+            meshes[layout] = make_mesh(strategy, place)
+        try:
+            got = take_steps(builder(kind, strategy), partial(batch, kind), strategy, meshes[layout])
+            found[name] = agree(compare(got, alone(kind, strategy)), place)
+        except Exception as error:
+            raise AssertionError(f"in case {name}") from error
     return found

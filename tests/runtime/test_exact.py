@@ -1,13 +1,13 @@
 """Every division of a step gives the losses, gradients, gradient norm and (with SGD) weights of one process."""
 
-import json
+import pprint
+from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-from trainwright.runtime.launch import Orders, launch
+from tests.runtime.cases import alone, strategy_of, work
+from tests.runtime.world import in_world
 
 KINDS = ("llama", "gpt2", "mixtral", "qwen3", "bert", "vit")
 TWO: dict[str, Any] = {
@@ -33,13 +33,13 @@ TWO: dict[str, Any] = {
     "llama pp2 interleaved": ("llama", {"pp": 2, "micro_batch": 2, "schedule": "interleaved", "virtual_stages": 2}),
     "gpt2 pp2 interleaved": ("gpt2", {"pp": 2, "micro_batch": 2, "schedule": "interleaved", "virtual_stages": 2}),
     "llama pp2 zero bubble": ("llama", {"pp": 2, "micro_batch": 2, "schedule": "zero_bubble", "virtual_stages": 2}),
-    "llama pp2 uneven full": ("llama", {"pp": 2, "micro_batch": 2, "stages": [1, 3], "recompute": "full"}),
+    "llama pp2 uneven full": ("llama", {"pp": 2, "micro_batch": 2, "stages": (1, 3), "recompute": "full"}),
     **{
         f"{kind} zero{stage} in one piece": (kind, {"dp": 2, "micro_batch": 4, "zero_stage": stage})
         for kind, stage in product(("t5", "clip", "resnet"), (0, 1, 3))
     },
     **{
-        f"{kind} dp2 unlike zero{stage}": (kind, {"dp": 2, "samples": [6, 2], "micro_batch": 3, "zero_stage": stage})
+        f"{kind} dp2 unlike zero{stage}": (kind, {"dp": 2, "samples": (6, 2), "micro_batch": 3, "zero_stage": stage})
         for kind, stage in (("llama", 0), ("bert", 1), ("gpt2", 3))
     },
     **{
@@ -110,7 +110,7 @@ FOUR: dict[str, Any] = {
         "llama",
         {**PP, "dp": 2, "zero_stage": 1, **INTERLEAVED, "schedule": "zero_bubble"},
     ),
-    "llama dp2 pp2 unlike": ("llama", {**PP, "dp": 2, "micro_batch": 1, "samples": [6, 2]}),
+    "llama dp2 pp2 unlike": ("llama", {**PP, "dp": 2, "micro_batch": 1, "samples": (6, 2)}),
     "llama zero3 pp2": ("llama", {**PP, "dp": 2, "zero_stage": 3}),
     "llama pp4": ("llama", {"pp": 4, "micro_batch": 2}),
     "mixtral ep2 tp2": ("mixtral", {**DP_TP, "ep": 2}),
@@ -145,7 +145,7 @@ EIGHT: dict[str, Any] = {
     "mixtral ep2 zero3 pp2 cp2": ("mixtral", {**PP, "dp": 2, "ep": 2, "cp": 2, "zero_stage": 3}),
     "mixtral ep2 tp2 pp2": ("mixtral", {**DP_TP, "ep": 2, "pp": 2}),
     "llama hsdp 2x2 tp2": ("llama", {**DP_TP, "dp": 4, "zero_stage": 3, "shard": 2}),
-    "llama dp outermost": ("llama", {**DP_TP, "pp": 2, "order": ["pp", "tp", "cp", "ep", "dp"]}),
+    "llama dp outermost": ("llama", {**DP_TP, "pp": 2, "order": ("pp", "tp", "cp", "ep", "dp")}),
 }
 SIXTEEN: dict[str, Any] = {
     "llama dp2 tp2 pp2 cp2": ("llama", {**DP_TP, "pp": 2, "cp": 2}),
@@ -158,43 +158,38 @@ BOUND = 1e-6
 """On losses (nats), every element of gradients and weights, and the gradient norm relative to itself; all in fp32."""
 
 
-def check(folder: Path, n_processes: int, cases: dict[str, Any]) -> None:
-    (folder / "cases.json").write_text(json.dumps(cases))
-    names: list[str] = []
-    orders = Orders(module="tests.runtime.cases", folder=folder, n_processes=n_processes, n_threads=1)
-    try:
-        found = launch(orders, names.append)
-    except Exception as error:
-        raise AssertionError(f"in case {names[-1] if names else 'none'}") from error
+def check(n_processes: int, cases: dict[str, Any]) -> None:
+    for kind, fields in cases.values():
+        alone(kind, strategy_of(fields))
+    found = in_world(n_processes, partial(work, cases))
     wrong = {
-        name: differences
-        for name, differences in found.items()
-        if max(differences[key] for key in ("losses", "norms", "gradients", "weights")) > BOUND
-        or not differences["n_gradients"]
+        name: gap
+        for name, gap in found.items()
+        if max(gap.losses, gap.norms, gap.gradients, gap.weights) > BOUND or not gap.n_gradients
     }
-    assert not wrong, json.dumps(wrong, indent=1)
+    assert not wrong, pprint.pformat(wrong)
     assert found.keys() == cases.keys()
 
 
 @pytest.mark.distributed
 @pytest.mark.slow
-def test_two_processes(tmp_path: Path) -> None:
-    check(tmp_path, 2, TWO)
+def test_two_processes() -> None:
+    check(2, TWO)
 
 
 @pytest.mark.distributed
 @pytest.mark.slow
-def test_four_processes(tmp_path: Path) -> None:
-    check(tmp_path, 4, FOUR)
+def test_four_processes() -> None:
+    check(4, FOUR)
 
 
 @pytest.mark.distributed
 @pytest.mark.slow
-def test_eight_processes(tmp_path: Path) -> None:
-    check(tmp_path, 8, EIGHT)
+def test_eight_processes() -> None:
+    check(8, EIGHT)
 
 
 @pytest.mark.distributed
 @pytest.mark.slow
-def test_four_axes_on_sixteen_processes(tmp_path: Path) -> None:
-    check(tmp_path, 16, SIXTEEN)
+def test_four_axes_on_sixteen_processes() -> None:
+    check(16, SIXTEEN)

@@ -37,6 +37,7 @@ class Coupled(nn.Module):
 
 @pytest.mark.distributed
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_workers")
 def test_a_good_plan_is_exact_and_a_forgetful_one_is_caught(tmp_path: Path) -> None:
     tp2 = Strategy(tp=2, micro_batch=4, precision="bf16")
     found = verify_plan(tiny_plan(tmp_path / "good", strategy=tp2, model={**LLAMA, "num_hidden_layers": 40}))

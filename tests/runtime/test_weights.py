@@ -28,6 +28,7 @@ CASES: dict[str, Any] = {
 
 @pytest.mark.distributed
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_workers")
 def test_weights_go_onto_a_mesh_and_back(tmp_path: Path) -> None:
     sizes = {}
     for kind, build in MODELS.items():

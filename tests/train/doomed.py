@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from tests.train.plans import LLAMA
 from torch import nn
@@ -60,6 +61,8 @@ def happen(kind: str) -> None:
         os._exit(0)
     elif kind == "raise":
         raise RuntimeError("the sky fell")
+    elif kind == "out of memory":
+        torch.empty(2**50)
     elif kind == "kill node":
         os.kill(os.getppid(), signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from tests.train.faults import flip
 from tests.train.plans import tiny_job, tiny_plan
 
 from trainwright.errors import CheckpointError, InterruptedRunError, PreemptedError, TrainwrightError
@@ -44,6 +45,10 @@ def at_step(step: int, action: Callable[[], object]) -> Callable[[Event], None]:
             action()
 
     return watch
+
+
+def at_any_step(action: Callable[[], object]) -> Callable[[Event], None]:
+    return lambda event: action() if isinstance(event, StepRecord) else None
 
 
 def kill_myself() -> None:
@@ -135,43 +140,12 @@ def test_asked_to_stop(
     assert outcome(folder) == undisturbed
 
 
-def damage(path: Path, how: str) -> None:
-    content = path.read_bytes()
-    if how == "missing":
-        path.unlink()
-    elif how == "truncated":
-        path.write_bytes(content[: len(content) // 2])
-    elif how == "empty":
-        path.write_bytes(b"")
-    elif how == "zeroed":
-        path.write_bytes(bytes(len(content)))
-    else:
-        middle = len(content) // 2
-        path.write_bytes(content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :])
-
-
-@pytest.mark.parametrize("how", ["missing", "truncated", "empty", "zeroed", "flipped"])
-@pytest.mark.parametrize("file", ["rank_0.safetensors", "manifest.json"])
-def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(
-    tmp_path: Path, undisturbed: Any, how: str, file: str
-) -> None:
-    folder = tiny_plan(tmp_path, model=GPT2_WITH_DROPOUT)
-    with pytest.raises(InterruptedRunError):
-        run_plan(folder, progress=at_step(4, lambda: os.kill(os.getpid(), signal.SIGINT)))
-    damage(folder / "checkpoints" / "step_00000005" / file, how)
-    record = run_plan(folder)
-    assert record.resumed_from == 4
-    assert "the checkpoint of step 5 is damaged" in record.notes[0]
-    assert "going on from step 4 instead" in record.notes[0]
-    assert outcome(folder) == undisturbed
-
-
 def test_with_every_checkpoint_damaged_the_run_says_so(tmp_path: Path) -> None:
     folder = tiny_plan(tmp_path)
     with pytest.raises(InterruptedRunError):
         run_plan(folder, progress=at_step(4, lambda: os.kill(os.getpid(), signal.SIGINT)))
     for manifest in (folder / "checkpoints").glob("*/manifest.json"):
-        damage(manifest, "flipped")
+        flip(manifest)
     with pytest.raises(CheckpointError, match=r"no usable checkpoint in .*step 5 is damaged .*step 4 is damaged"):
         run_plan(folder)
 

@@ -43,12 +43,13 @@ def compete(path: Path, options: CompeteOptions, tell: Callable[[Any], None]) ->
     job = load_job(path)
     if job.images is None:
         raise InvalidInputError(f"{path} has no images to fold", hint='name some, as in [data] builtin = "digits"')
+    views = _views(job, options.views)
     runs = [_fold(job, fold, options, tell) for fold in range(options.folds)]
     found, judged = _judged(job, runs, options)
     options.output.mkdir(parents=True, exist_ok=True)
     n_submitted = 0
     if options.test is not None:
-        n_submitted = _submit(options.test, runs, _views(job, options.views), options.output, tell)
+        n_submitted = _submit(options.test, runs, views, options.output, tell)
     if n_submitted:
         tell(f"{n_submitted} test images: {options.output / 'submission.csv'}")
     _write_relabel(options.output, job.images, judged)

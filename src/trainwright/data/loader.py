@@ -48,35 +48,40 @@ class Finding:
     batches_per_s: dict[int, float]
 
 
-def find_workers(make: Callable[[int], object], step_s: float, n_free: int, first_step: int = 0) -> Finding:
+def find_workers(
+    make: Callable[[int], object],
+    step_s: float,
+    n_free: int,
+    first_step: int = 0,
+    now: Callable[[], float] = time.perf_counter,
+) -> Finding:
     """The fewest workers that make a batch in less than ``step_s``, the time the trainer needs for one.
 
     0 (the trainer makes its own) where that takes hardly any time; else 1, 2, 4 ... up to ``n_free``, the cores that
     compute nothing, each tried for a few batches. Where none keeps up, the fastest. Without a free core one worker is
     tried all the same, but not taken: it would hold up a computing thread by as much as it makes, and more.
     """
-    begin = time.perf_counter()
     make(first_step)
-    begin, _ = time.perf_counter(), make(first_step)
-    alone = time.perf_counter() - begin
+    begin, _ = now(), make(first_step)
+    alone = now() - begin
     rates = {0: 1 / alone}
     if alone < CHEAP_SHARE * step_s:
         return Finding(n_workers=0, batches_per_s=rates)
     if n_free < 1:
-        rates[1] = _rate(make, 1, first_step)
+        rates[1] = _rate(make, 1, first_step, now)
         return Finding(n_workers=0, batches_per_s=rates)
     number = 1
     while number <= n_free:
-        rates[number] = _rate(make, number, first_step)
+        rates[number] = _rate(make, number, first_step, now)
         if rates[number] * step_s >= 1:
             return Finding(n_workers=number, batches_per_s=rates)
         number *= 2
     return Finding(n_workers=max(rates, key=lambda n: rates[n]), batches_per_s=rates)
 
 
-def _rate(make: Callable[[int], object], n_workers: int, first_step: int) -> float:
+def _rate(make: Callable[[int], object], n_workers: int, first_step: int, now: Callable[[], float]) -> float:
     n_batches = 2 * n_workers
     with ThreadPoolExecutor(n_workers) as pool:
-        begin = time.perf_counter()
+        begin = now()
         list(pool.map(make, range(first_step, first_step + n_batches)))
-    return n_batches / (time.perf_counter() - begin)
+    return n_batches / (now() - begin)

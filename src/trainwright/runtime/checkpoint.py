@@ -232,11 +232,14 @@ def _digest(body: dict[str, Any]) -> str:
 def _examine(folder: Path, place: Place) -> tuple[Checkpoint | None, str]:
     """The checkpoint when all is well with it, or what is not; the processes share the hashing and agree."""
     try:
-        body = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if body.pop("sha256") != _digest(body) or body["schema_version"] != SCHEMA_VERSION:
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        body = json.loads(text)
+        if json.dumps(body) != text or body.pop("sha256") != _digest(body):  # a flipped last digit may parse alike
             raise ValueError
     except (OSError, ValueError, KeyError, AttributeError):
-        return None, f"{MANIFEST} is missing, damaged or of another version"
+        return None, f"{MANIFEST} is missing or damaged"
+    if body["schema_version"] != SCHEMA_VERSION:
+        return None, f"it is of version {body['schema_version']}, and this Trainwright reads {SCHEMA_VERSION}"
     mine = sorted(body["files"])[place.rank :: place.n_processes]
     problems = [problem for name in mine if (problem := _file_problem(folder / name, body["files"][name]))]
     shared = _everywhere(lambda: problems, place, share=True)

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from trainwright.errors import TrainwrightError
+from trainwright.runtime.folder import stay_in
 from trainwright.runtime.launch import Orders
 
 
@@ -47,6 +48,7 @@ class Telephone:
 def main(descriptor: int) -> int:
     """Follow the orders that come over the pipe; returns the exit code."""
     telephone = Telephone(descriptor)
+    stay_in(telephone.orders.folder)
     module = importlib.import_module(telephone.orders.module)
     try:
         telephone.tell("done", module.work(telephone.orders, telephone))

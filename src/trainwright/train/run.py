@@ -10,7 +10,7 @@ from trainwright.records.plan import PlanRecord, read_plan
 from trainwright.records.run import FILE_NAME as RUN_NAME
 from trainwright.records.run import Evaluation, RunRecord, read_run
 from trainwright.records.step import StepRecord
-from trainwright.runtime.folder import only_run_in
+from trainwright.runtime.folder import await_stragglers, only_run_in
 from trainwright.runtime.launch import Orders, launch
 from trainwright.train.elastic import Replan, hang_timeout_s, run_through_losses
 from trainwright.train.prepare import prepare_run
@@ -41,6 +41,7 @@ def run_plan(
         if done is not None:
             tell(f"{folder} is finished: nothing left to do")
             return done
+        await_stragglers(folder)
         prepare_run(folder, plan)
         return run_through_losses(folder, lambda plan: _run_here(folder, plan, tell), tell, replan)
 
