@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ RAND_STEPS = (
 )  # fmt: skip
 """What RandAugment chooses from (arXiv:1909.13719, table 6, without equalize, autocontrast and sharpness)."""
 MOST_STRENGTH = 31.0
+IN_CACHE_BYTES = 2**19
+"""Pictures that go through all steps together on a CPU: so many that one step finds what the last one left in cache."""
 
 Numbered = Sequence[tuple[int, Augment]]
 
@@ -63,6 +65,23 @@ class Drawn:
         """Whether what lies beyond an image is black, not its mirror image."""
         return any(step.kind == "edges" for _, step in self.chain)
 
+    def part(self, some: slice) -> Drawn:
+        """What was drawn for some of the images."""
+        return replace(
+            self,
+            draw=Draws(self.draw.keys[some]),
+            whole=None if self.whole is None else self.whole[some],
+            bends=None if self.bends is None else self.bends[some],
+            rounds=tuple(Round(each.choice[some], each.strength[some], each.sign[some]) for each in self.rounds),
+            blurs=tuple(shares[some] for shares in self.blurs),
+            boxes=tuple(boxes[:, some] for boxes in self.boxes),
+        )
+
+    @property
+    def only_softens(self) -> bool:
+        """Whether one blur is all there is to do."""
+        return len(self.chain) == len(self.blurs) == 1
+
     @property
     def is_nothing(self) -> bool:
         """Whether the images stay as they are."""
@@ -81,7 +100,18 @@ def augment(images: Tensor, ids: NDArray[np.int64], epoch: int, chain: Sequence[
 
 
 def _in_bytes(images: Tensor, drawn: Drawn) -> Tensor:
-    pictures = raster.taken(images.numpy())
+    if drawn.only_softens:
+        return raster.softened_planes(images.numpy(), drawn.blurs[0].tolist())
+    planes = images.numpy()
+    made, at_once = np.empty(planes.shape, dtype=np.float32), max(IN_CACHE_BYTES // planes[0].nbytes, 1)
+    for begin in range(0, len(planes), at_once):
+        some = slice(begin, begin + at_once)
+        raster.give(_pictures(planes[some], drawn.part(some)), made[some])
+    return torch.from_numpy(made)
+
+
+def _pictures(planes: NDArray[np.uint8], drawn: Drawn) -> list[raster.Picture]:
+    pictures = raster.taken(planes)
     if drawn.whole is not None:
         pictures = raster.warped(pictures, drawn.whole, drawn.bends, black=drawn.black_edges)
     if any(step.kind == "colour" for _, step in drawn.chain):
@@ -94,7 +124,7 @@ def _in_bytes(images: Tensor, drawn: Drawn) -> Tensor:
         pictures = raster.softened(pictures, shares.tolist())
     for boxes in drawn.boxes:
         pictures = raster.blotted(pictures, boxes)
-    return raster.given(pictures)
+    return pictures
 
 
 def _in_tensors(images: Tensor, drawn: Drawn) -> Tensor:

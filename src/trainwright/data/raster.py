@@ -39,11 +39,10 @@ def taken(images: NDArray[np.uint8]) -> list[Picture]:
     return [merge(tuple(planes)) if len(planes) > 1 else planes[0] for planes in images]
 
 
-def given(pictures: Sequence[Picture]) -> Tensor:
-    """Planes [n, c, h, w] in [0, 1], fp32."""
+def give(pictures: Sequence[Picture], made: NDArray[np.float32]) -> None:
+    """Write the pictures as planes [n, c, h, w] in [0, 1]."""
     planes = [each[None] if each.ndim == 2 else each.transpose(2, 0, 1) for each in pictures]
-    scaled: NDArray[np.float32] = np.multiply(np.stack(planes), np.float32(1 / 255), dtype=np.float32)
-    return torch.from_numpy(scaled)
+    np.multiply(np.stack(planes), np.float32(1 / 255), out=made)
 
 
 def warped(pictures: Sequence[Picture], whole: Tensor, bends: Tensor | None, *, black: bool) -> list[Picture]:
@@ -129,6 +128,20 @@ def softened(pictures: Sequence[Picture], shares: Sequence[float]) -> list[Pictu
         filtered(picture, -1, weights, weights) if share else picture
         for picture, share, weights in zip(pictures, shares, map(smoothing, shares), strict=True)
     ]
+
+
+def softened_planes(images: NDArray[np.uint8], shares: Sequence[float]) -> Tensor:
+    """``softened`` plane by plane, [n, c, h, w] in [0, 1]: nothing is put together and taken apart again."""
+    filtered = opencv().sepFilter2D
+    made = np.empty(images.shape, dtype=np.float32)
+    for planes, share, scaled in zip(images, shares, made, strict=True):
+        if not share:
+            np.multiply(planes, np.float32(1 / 255), out=scaled)
+            continue
+        weights = smoothing(share)
+        for plane, out in zip(planes, scaled, strict=True):
+            np.multiply(filtered(plane, -1, weights, weights), np.float32(1 / 255), out=out)
+    return torch.from_numpy(made)
 
 
 def blotted(pictures: Sequence[Picture], boxes: Tensor) -> list[Picture]:
