@@ -17,9 +17,16 @@ from trainwright.errors import InvalidInputError
 LARGE = 16_384
 """Elements from which a tensor made while building goes to meta. Drop-path rates and the like stay real."""
 
+_DRAWS = frozenset({"aten::normal_", "aten::uniform_"})
+"""First weights are nothing on meta, and torch's own way of drawing them there imports its compiler (a second)."""
+
 
 class _LargeOnMeta(TorchDispatchMode):
     """Sends every large tensor a builder makes to meta, and whatever meets one."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # as in capture/trace.py
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -32,6 +39,8 @@ class _LargeOnMeta(TorchDispatchMode):
                     f"the builder reads a value of a large tensor at {user_line()}",
                     hint="read values when the model runs, not when it is built; or pass a built module to capture()",
                 )
+            if func._schema.name in _DRAWS:
+                return args[0]
             args = torch.utils._pytree.tree_map_only(Tensor, lambda t: t if t.is_meta else t.to("meta"), args)
         return func(*args, **kwargs)
 

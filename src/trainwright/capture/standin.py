@@ -136,6 +136,19 @@ def grouped_product(left: Tensor, right: Tensor, offs: Tensor | None = None, *re
     return left.new_empty((*left.shape[:-1], right.shape[-1]))
 
 
+def batch_norm(x: Tensor, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """What ``native_batch_norm`` returns, and mean and deviation of each channel where it trains.
+
+    Torch's own rule on meta imports its compiler, which takes a second.
+    """
+    n = x.shape[1] if given[4] else 0
+    return torch.empty_like(x), x.new_empty(n), x.new_empty(n)
+
+
+SHAPES = {"_grouped_mm": grouped_product, "native_batch_norm": batch_norm}
+"""Ops whose results have a shape rule of ours on meta."""
+
+
 class StandIns(TorchFunctionMode):
     """While active, meta tensors meet the fused kernels that a real device would run."""
 

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from trainwright.capture.flop import flop_of, tensors_in
 from trainwright.capture.guess import Guess, Guesser, like_inputs, user_line
 from trainwright.capture.scratch import LOSSES, lstm_workspace_bytes, scratch_bytes
-from trainwright.capture.standin import Kernels, StandIns, grouped_product
+from trainwright.capture.standin import SHAPES, Kernels, StandIns
 
 Phase = Literal["forward", "backward", "optimizer"]
 
@@ -145,6 +145,11 @@ class Recorder(TorchDispatchMode):
         self._saved: dict[int, SavedRecord] = {}
         self._parameters: dict[int, str] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here, and torch would import its compiler (a second) to keep it away."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one op on meta and record it."""
         kwargs = kwargs or {}
@@ -165,8 +170,9 @@ class Recorder(TorchDispatchMode):
             args = (args[0], self.guesser.plain_indices(args[1]), *args[2:])
             if name.startswith("index_put") and args[2].dim() == 1 and len(args[1]) >= 1:
                 args = (args[0], args[1], args[2].new_empty(()), *args[3:])
-        if name == "_grouped_mm" and args[0].is_meta:
-            return grouped_product(*args, **kwargs), None
+        stand_in = SHAPES.get(name)
+        if stand_in is not None and args[0].is_meta:
+            return stand_in(*args, **kwargs), None
         if name in LOSSES and self.kernels == "cpu" and args[0].is_meta and func(*args, **kwargs).dim() == 0:
             return args[0].new_empty(args[0].shape).as_strided((), ()), None  # summed in place: all of it stays
         if name == "mkldnn_rnn_layer":

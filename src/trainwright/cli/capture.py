@@ -23,9 +23,11 @@ import click
 def command(source: str, as_json: bool, **options: Any) -> None:
     """Say what one training step of a module does: blocks, ops, FLOP, what is kept, the peak of memory."""
     from trainwright import api
+    from trainwright.capture.haste import make_haste
     from trainwright.cli.output import print_json, print_rich, say
     from trainwright.report.capture_text import capture_text
 
+    make_haste()
     found = api.capture(source, api.CaptureOptions(**options))
     if as_json:
         print_json(found)
