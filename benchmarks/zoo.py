@@ -23,13 +23,14 @@ sys.path = [each for each in sys.path if Path(each).absolute() != Path(__file__)
 import torch  # noqa: E402
 from benchmarks.zoo import ZOO, Case, Entry  # noqa: E402
 
-from trainwright.capture.inputs import example_of, parse_input  # noqa: E402
+from trainwright.capture.inputs import example_of  # noqa: E402
 from trainwright.capture.meta import built_on_meta  # noqa: E402
 from trainwright.capture.module import Setup, captured  # noqa: E402
 from trainwright.capture.step import Optimizers, run_step, trace_step  # noqa: E402
 from trainwright.cost.stack import stack  # noqa: E402
 from trainwright.cost.step import estimate_step  # noqa: E402
 from trainwright.hardware.cluster import Cluster  # noqa: E402
+from trainwright.jobs.inputs import parse_input  # noqa: E402
 from trainwright.jobs.job import Workload  # noqa: E402
 from trainwright.jobs.strategy import Strategy  # noqa: E402
 

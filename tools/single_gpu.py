@@ -181,8 +181,8 @@ class Drawer:
 
 def drawn(name: str, side: int) -> ModelSpec:
     """A model of timm, captured for square images."""
-    from trainwright.capture.inputs import parse_input
     from trainwright.capture.module import Setup, captured
+    from trainwright.jobs.inputs import parse_input
 
     timm = _timm_module()
     current = re.sub(r"^(gluon|swsl|ssl|tv|ig|jx)_", "", PARTS.sub("", name))

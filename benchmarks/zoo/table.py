@@ -17,7 +17,7 @@ TEXT = ("input_ids=int64[batch,seq]<200", "labels=int64[batch,seq]<200")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One model at one size, with its inputs as text (trainwright.capture.inputs)."""
+    """One model at one size, with its inputs as text (trainwright.jobs.inputs)."""
 
     build: Callable[[], nn.Module]
     inputs: tuple[str, ...]

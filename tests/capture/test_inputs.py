@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from trainwright.capture.inputs import example_of, parse_dims_of, parse_input
+from trainwright.capture.inputs import example_of, parse_dims_of
 from trainwright.errors import InvalidInputError
+from trainwright.jobs.inputs import parse_input
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from trainwright.capture.inputs import parse_input
 from trainwright.capture.module import Setup, captured
 from trainwright.cost.memory import step_memory
 from trainwright.cost.memory_rules import memory_rules
+from trainwright.jobs.inputs import parse_input
 from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
 from trainwright.models.spec import KERNELS, PRODUCTS

@@ -5,9 +5,9 @@ import pytest
 import torch
 from tests.capture import samples
 
-from trainwright.capture.inputs import parse_input
 from trainwright.capture.module import Captured, Setup, capture, captured
 from trainwright.errors import InvalidInputError
+from trainwright.jobs.inputs import parse_input
 from trainwright.models.flop import forward_flop
 from trainwright.models.spec import Lookup, Matmul
 

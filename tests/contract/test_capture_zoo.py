@@ -12,10 +12,11 @@ pytest.importorskip("transformers")
 from benchmarks.zoo import ZOO, Case, Entry, entry  # noqa: E402
 from tests.capture.measured import flop_of_step, peak_of_step, seeded  # noqa: E402
 
-from trainwright.capture.inputs import example_of, parse_input  # noqa: E402
+from trainwright.capture.inputs import example_of  # noqa: E402
 from trainwright.capture.meta import built_on_meta  # noqa: E402
 from trainwright.capture.module import Captured, Setup, captured  # noqa: E402
 from trainwright.capture.step import trace_step  # noqa: E402
+from trainwright.jobs.inputs import parse_input  # noqa: E402
 from trainwright.models.flop import backward_flop, forward_flop  # noqa: E402
 from trainwright.models.saved import FP32, op_saved_bytes  # noqa: E402
 from trainwright.models.spec import ModelSpec  # noqa: E402

@@ -132,7 +132,7 @@ REFUSALS = {
         "fp16 scales the loss of all replicas together, and sync.mode is diloco",
     ),
     "kind": (lambda: llama(model_type="lama"), "cannot build a language model of type 'lama'"),
-    "import": (lambda: build_model({"function": "nowhere:model"}, 0), "cannot import 'nowhere:model'"),
+    "import": (lambda: build_model({"function": "nowhere:model"}, 0), "there is no module 'nowhere'"),
     "function": (lambda: build_model({"function": f"{__name__}:not_a_module"}, 0), "returned int, not an nn.Module"),
     "folder": (lambda: only_run_in(Path("/proc/1")).__enter__(), "cannot write in /proc/1"),
 }

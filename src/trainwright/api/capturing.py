@@ -37,9 +37,9 @@ def capture(source: str, options: CaptureOptions) -> dict[str, Any]:
 
 def _captured(source: str, options: CaptureOptions) -> Captured:
     from trainwright.capture.huggingface import capture_config
-    from trainwright.capture.inputs import parse_input
     from trainwright.capture.module import Setup, captured
     from trainwright.capture.source import load_builder
+    from trainwright.jobs.inputs import parse_input
 
     inputs = tuple(parse_input(text) for text in options.inputs)
     path = Path(source)

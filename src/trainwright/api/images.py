@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from trainwright.errors import InvalidInputError
+from trainwright.jobs.inputs import Input
 from trainwright.jobs.job import Job
 from trainwright.models.images import config_in, for_classes, image_model
 from trainwright.plan.known import Known
 
 if TYPE_CHECKING:
-    from trainwright.capture.inputs import Input
     from trainwright.capture.standin import Kernels
     from trainwright.data.start import Start
     from trainwright.records.plan import PlanRecord
@@ -104,14 +104,10 @@ def traced_peak_bytes(job: Job, config: dict[str, Any], sizes: tuple[int, int], 
 
 
 def _inputs(job: Job) -> tuple[Input, ...]:
-    import torch
-
-    from trainwright.capture.inputs import Input
-
     assert job.images is not None
     side = str(job.images.size)
     dims = ("batch", str(job.images.channels), side, side)
-    return Input(dims=dims), Input(dims=("batch",), dtype=torch.int64)
+    return Input(dims=dims), Input(dims=("batch",), dtype="int64")
 
 
 def model_config(job: Job) -> dict[str, Any]:

@@ -23,9 +23,10 @@ def compare_kinds() -> tuple[KindLine, ...]:
 
 
 def _line(kind: Kind) -> KindLine:
-    from trainwright.capture.inputs import example_of, parse_input
+    from trainwright.capture.inputs import example_of
     from trainwright.capture.meta import built_on_meta
     from trainwright.capture.step import trace_step
+    from trainwright.jobs.inputs import parse_input
     from trainwright.report.kinds_text import KindLine
 
     flop, kept, kernels, parameters = [], [], [], []

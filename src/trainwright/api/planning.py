@@ -51,7 +51,7 @@ def plan(subject: str, options: PlanOptions, tell: Callable[[str], None]) -> Ans
 
     It is a job file, a model's name, a Hugging Face folder, or a plan.json to check.
     """
-    from trainwright.api.serving import serving_answer
+        from trainwright.api.serving import serving_answer
     from trainwright.plan.answer import Question, answer
     from trainwright.plan.subject import Asked, read_subject
     from trainwright.units import parse_count
@@ -82,13 +82,14 @@ def plan(subject: str, options: PlanOptions, tell: Callable[[str], None]) -> Ans
 
 
 def capturer(on: Sequence[str], tell: Callable[[str], None]) -> Know:
-    """Captures image jobs with the kernels of where they are to run: this machine's, or an accelerator's."""
+    """Captures images' and code's models with the kernels of where they are to run: this machine's, or an accelerator's."""
 
-    def know(job: Job) -> tuple[Job, Known]:
-        from trainwright.api.images import known_model, settled
+    def know(job: Job) -> tuple[Job, Known | None]:
+        from trainwright.api.images import settled
+        from trainwright.api.known import known_model
         from trainwright.api.training import kernels_of, machine
 
-        whole = settled(job)
+        whole = settled(job) if job.images is not None else job
         return whole, known_model(whole, kernels_of(machine(tell)) if HERE in (on or (HERE,)) else "gpu")
 
     return know

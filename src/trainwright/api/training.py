@@ -95,19 +95,19 @@ def _read_data(folder: Path, job: Job) -> None:
 
 def plan_here(job: Job, options: PrepareOptions, tell: Tell) -> PlanRecord:
     """The fastest plan for the job on this machine, probed if it was not yet."""
+    from trainwright.api.known import known_model, whole_pins
     from trainwright.plan import here
     from trainwright.plan.pins import parse_pins
 
     profile = machine(tell, fresh=options.fresh)
-    known = None
     if job.images is not None:
-        from trainwright.api.images import known_model, settled
+        from trainwright.api.images import settled
 
         job = settled(job)
-        known = known_model(job, kernels_of(profile))
+    known = known_model(job, kernels_of(profile))
     texts = [text for text in options.pins.split(",") if text.strip()]
-    plan = here.plan_here(job, profile, parse_pins(texts), known)
-    if known is not None:
+    plan = here.plan_here(job, profile, parse_pins([*texts, *whole_pins(job, known)]), known)
+    if job.images is not None:
         from trainwright.api.images import with_traced_peak
 
         plan = with_traced_peak(job, plan)
@@ -165,16 +165,13 @@ def run(folder: Path, tell: Tell) -> RunRecord:
 
 def replan(folder: Path, n_left: int, tell: Tell) -> PlanRecord:
     """Plan the folder's job again for at most so many processes, write the plan, return it."""
+    from trainwright.api.known import known_model
     from trainwright.jobs.store import job_from_dict
     from trainwright.plan.again import plan_again
 
     before = read_plan(folder)
     job = job_from_dict(before.job)
-    known = None
-    if job.images is not None:
-        from trainwright.api.images import known_model
-
-        known = known_model(job, kernels_of(machine(tell)))
+    known = known_model(job, kernels_of(machine(tell)))
     plan = plan_again(before, n_left, machine(tell), known)
     write_plan(folder, plan)
     return plan

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainwright.capture.inputs import Input
 from trainwright.capture.module import Captured, Setup, captured
 from trainwright.capture.standin import Kernels
 from trainwright.errors import InvalidInputError
+from trainwright.jobs.inputs import Input
 
 
 def capture_config(
@@ -47,7 +47,7 @@ def built_from_config(source: Path) -> nn.Module:
             f"{file} is not JSON: {error}", hint="a config.json as transformers saves it"
         ) from error
     try:
-        kind = _class_of(names[0] if names else None, record)
+        kind = class_of(names[0] if names else None, record)
         config = kind.config_class.from_dict(record)
         config.use_cache = False
         with torch.device("meta"):
@@ -61,7 +61,7 @@ def built_from_config(source: Path) -> nn.Module:
     return made
 
 
-def _class_of(name: str | None, record: dict[str, Any]) -> Any:
+def class_of(name: str | None, record: dict[str, Any]) -> Any:
     """The class by name from its own module, which spares importing every other; else by the config's model type."""
     model_type = record.get("model_type")
     if name is not None and model_type:
@@ -115,14 +115,14 @@ def _main_input(name: str, config: Any, vocabulary: int) -> Input:
         return Input(name=name, dims=("batch", str(getattr(config, "num_mel_bins", 80)), str(frames)))
     if name == "input_values":
         return Input(name=name, dims=("batch", "16000"))
-    return Input(name=name, dims=("batch", "seq"), dtype=torch.int64, below=vocabulary)
+    return Input(name=name, dims=("batch", "seq"), dtype="int64", below=vocabulary)
 
 
 def _labels(kind: str, config: Any, vocabulary: int) -> Input:
     if kind.endswith(("ForImageClassification", "ForSequenceClassification", "ForAudioClassification")):
         config.problem_type = "single_label_classification"
-        return Input(name="labels", dims=("batch",), dtype=torch.int64, below=getattr(config, "num_labels", 2))
-    return Input(name="labels", dims=("batch", "seq"), dtype=torch.int64, below=vocabulary)
+        return Input(name="labels", dims=("batch",), dtype="int64", below=getattr(config, "num_labels", 2))
+    return Input(name="labels", dims=("batch", "seq"), dtype="int64", below=vocabulary)
 
 
 def _usual_seq(model: nn.Module) -> int:

@@ -15,7 +15,7 @@ from trainwright.capture.blocks import Layout, blocks_of, moved_to_producers
 from trainwright.capture.build import Drafting
 from trainwright.capture.entries import Entry, aligned, entries_of
 from trainwright.capture.fit import Point, points, size_of
-from trainwright.capture.inputs import Input, example_of, parse_dims_of
+from trainwright.capture.inputs import example_of, parse_dims_of
 from trainwright.capture.meta import built_on_meta
 from trainwright.capture.plan import tensor_splits
 from trainwright.capture.standin import Kernels
@@ -23,6 +23,7 @@ from trainwright.capture.step import trace_step
 from trainwright.capture.trace import Trace
 from trainwright.capture.units import runs, shortened, units
 from trainwright.errors import InvalidInputError
+from trainwright.jobs.inputs import Input
 from trainwright.models.spec import ModelSpec, Size
 
 Unit = Literal["tokens", "images", "graphs", "samples"]

@@ -18,6 +18,13 @@ _HINT = "write it like 'model.py:build' or 'package.module:build'"
 
 def load_builder(text: str) -> Callable[[], Any]:
     """The function, imported and checked to take no arguments that must be given."""
+    builder = load_function(text)
+    _check_arguments(text, builder)
+    return builder
+
+
+def load_function(text: str) -> Callable[..., Any]:
+    """The function, imported."""
     place, colon, name = text.rpartition(":")
     if not colon or not place or not name:
         raise InvalidInputError(f"{text!r} names no function", hint=_HINT)
@@ -30,7 +37,6 @@ def load_builder(text: str) -> Callable[[], Any]:
     builder = getattr(module, name)
     if not callable(builder):
         raise InvalidInputError(f"{text} is {type(builder).__name__}, not a function", hint=_HINT)
-    _check_arguments(text, builder)
     return builder  # type: ignore[no-any-return]
 
 

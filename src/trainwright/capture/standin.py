@@ -9,6 +9,7 @@ CPU's.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -145,7 +146,7 @@ def batch_norm(x: Tensor, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(x), x.new_empty(n), x.new_empty(n)
 
 
-SHAPES = {"_grouped_mm": grouped_product, "native_batch_norm": batch_norm}
+SHAPES: dict[str, Callable[..., Any]] = {"_grouped_mm": grouped_product, "native_batch_norm": batch_norm}
 """Ops whose results have a shape rule of ours on meta."""
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainwright.jobs.augment import Augment
+from trainwright.jobs.inputs import Input
 from trainwright.jobs.serving import Serving
 from trainwright.jobs.strategy import Precision
 
@@ -162,7 +163,9 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One job. ``precision`` None lets the planner choose. With ``images``, ``data`` is not read.
+    """One job. ``precision`` None lets the planner choose. With ``images`` or ``example``, ``data`` is not read.
+
+    ``example``: inputs to make up, for a module that returns its own loss (docs/capture.md).
 
     ``on_nan``: what a NaN or Inf in loss or gradients does. ``keep_best``: the checkpoint with the lowest held-out loss
     stays beside the newest, and is the one that is exported. ``restarts``: how often in a row a lost process may make
@@ -192,6 +195,7 @@ class Job:
     hang_timeout: float | None = None
     compile: bool = False
     images: ImageData | None = None
+    example: tuple[Input, ...] = ()
     augment: tuple[Augment, ...] = ()
     transfer: Transfer | None = None
     serving: Serving | None = None

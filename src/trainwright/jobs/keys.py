@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from trainwright.errors import InvalidInputError, nearest
 from trainwright.jobs.augment import Augment, parse_chain
+from trainwright.jobs.inputs import Input, parse_input
 from trainwright.jobs.job import Balance, Objective, OnNan, OptimizerName, ScheduleName, Small, SyncMode
 from trainwright.jobs.serving import KV_PRECISIONS, WEIGHT_FORMATS, Requests, parse_mix, seconds
 from trainwright.jobs.strategy import PRECISIONS
@@ -148,6 +149,14 @@ def chain(value: Any) -> tuple[Augment, ...]:
     return parse_chain(texts(value))
 
 
+def example(value: Any) -> tuple[Input, ...]:
+    """The inputs of a module, each a text such as "float32[batch,3,224,224]"."""
+    try:
+        return tuple(parse_input(text) for text in texts(value))
+    except InvalidInputError as error:
+        raise ValueError(f"cannot be read: {error.message}; {error.hint}") from None
+
+
 def freeze(value: Any) -> int | str:
     """How many blocks stand still, or all but the head."""
     return "all but head" if value == "all but head" else _blocks(value)
@@ -198,6 +207,12 @@ KEYS = (
         meaning="text of Python itself, or scikit-learn's digits",
     ),
     Key(table="data", name="text", read=paths, meaning="text files or folders of them, UTF-8"),
+    Key(
+        table="data",
+        name="example",
+        read=example,
+        meaning='inputs to make up for a module with its own loss, as ["float32[batch,3,64,64]"]',
+    ),
     Key(table="data", name="tokenizer", read=tokenizer, meaning="bytes, bpe, or a tokenizer.json (default: bpe)"),
     Key(table="data", name="vocabulary", read=integer(2), meaning="BPE tokens to train (default: 1024)"),
     Key(

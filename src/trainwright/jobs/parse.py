@@ -129,13 +129,15 @@ def _check_together(reading: _Reading) -> None:
         _check_serving(reading, wrong)
         return
     images = is_of_images(values)
-    for needed in ("training.global_batch",) if images else ("training.global_batch", "training.sequence"):
+    has_seq = any(each.has_seq for each in values.get("data.example", ())) or not (images or "data.example" in values)
+    for needed in ("training.global_batch", "training.sequence") if has_seq else ("training.global_batch",):
         if needed not in values and needed not in wrong:
             reading.complain("training", f"{needed} is missing")
-    rules = ("steps", "epochs", "patience") if images else ("steps", "tokens", "patience")
+    rules: tuple[str, ...] = ("steps", "epochs", "patience") if images else ("steps", "tokens", "patience")
+    rules = ("steps",) if "data.example" in values else rules
     if not any(f"training.{way}" in values or f"training.{way}" in wrong for way in rules):
         listed = ", ".join(f"training.{rule}" for rule in rules[:-1])
-        reading.complain("training", f"no stopping rule: give {listed} or training.patience")
+        reading.complain("training", f"no stopping rule: give {listed + ' or ' if listed else ''}training.{rules[-1]}")
     _check_model(reading, wrong)
     _check_data(reading, wrong)
 
@@ -175,9 +177,11 @@ def _check_model(reading: _Reading, wrong: str) -> None:
 
 def _check_data(reading: _Reading, wrong: str) -> None:
     values = reading.values
-    sources = [name for name in ("text", "images", "builtin") if f"data.{name}" in values]
+    sources = [name for name in ("text", "images", "builtin", "example") if f"data.{name}" in values]
     if len(sources) != 1 and "data." not in wrong:
-        reading.complain("data", "[data] needs either text or images (files or folders) or builtin")
+        reading.complain("data", "[data] needs either text or images (files or folders), builtin, or example")
+    if "example" in sources and not {"model.function", "model.huggingface"} & {*values, *wrong.split()}:
+        reading.complain("data.example", "data.example is for model.function or model.huggingface")
     if not is_of_images(values):
         for dotted in values:
             table = dotted.partition(".")[0]
@@ -211,16 +215,18 @@ def _build(values: dict[str, Any], base: Path) -> Job:
     shape = section("model", *SHAPE)
     if is_of_serving(values):
         return _serving_job(values, ModelChoice(shape=shape or None, **section("model", *_MODEL_WAYS)), base)
-    images = is_of_images(values)
+    images, example = is_of_images(values), values.get("data.example", ())
+    sized = any(each.has_seq for each in example) if example else not images
     return Job(
         name=values.get("name", "job"),
         model=_anchored(ModelChoice(shape=shape or None, **section("model", *_MODEL_WAYS)), base),
-        data=TextData() if images else _text_data(values, section("data", *_TEXT_FIELDS), base),
+        data=TextData() if images or example else _text_data(values, section("data", *_TEXT_FIELDS), base),
         images=_image_data(values, section("data", *_IMAGE_FIELDS), base) if images else None,
+        example=example,
         augment=values.get("augment.chain", ()),
         transfer=_transfer(section("transfer", *Transfer.__dataclass_fields__), base),
         global_batch=values["training.global_batch"],
-        seq=1 if images else values["training.sequence"],
+        seq=values["training.sequence"] if sized else 1,
         stopping=Stopping(**section("training", "steps", "tokens", "patience", "epochs")),
         optimizer=OptimizerSettings(**section("optimizer", *OptimizerSettings.__dataclass_fields__)),
         schedule=RateSchedule(**section("schedule", *RateSchedule.__dataclass_fields__)),
@@ -262,9 +268,11 @@ def _transfer(given: dict[str, Any], base: Path) -> Transfer | None:
 
 
 def _anchored(model: ModelChoice, base: Path) -> ModelChoice:
-    if model.huggingface is None:
-        return model
-    return ModelChoice(huggingface=base / model.huggingface)
+    if model.function is not None:
+        place, _, name = model.function.rpartition(":")
+        beside = (base / place).absolute()
+        return ModelChoice(function=f"{beside}:{name}") if beside.is_file() else model
+    return model if model.huggingface is None else ModelChoice(huggingface=base / model.huggingface)
 
 
 def _line_of(text: str, dotted: str) -> int | None:

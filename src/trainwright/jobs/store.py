@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright.jobs.augment import Augment
+from trainwright.jobs.inputs import Input
 from trainwright.jobs.job import (
     ImageData,
     Job,
@@ -52,6 +53,7 @@ def job_from_dict(plain: dict[str, Any]) -> Job:
             "output": Path(plain["output"]),
             "trackers": tuple(plain.get("trackers", ())),
             "images": _images(plain.get("images")),
+            "example": tuple(Input(**{**each, "dims": tuple(each["dims"])}) for each in plain.get("example", ())),
             "augment": tuple(
                 Augment(name=step["name"], values=tuple(step["values"])) for step in plain.get("augment", ())
             ),

@@ -51,12 +51,12 @@ def carried_out(job: Job, pins: Iterable[Pin]) -> tuple[Pin, ...]:
 
 
 def _allowed(job: Job) -> tuple[Pin, ...]:
-    """The job's precision; whole replicas where they step apart or have updates beside layers; images are kept."""
+    """The job's precision; whole layers where replicas step apart, have updates beside layers, or are the user's code."""
     texts = [] if job.precision is None else [f"precision={job.precision}"]
     has_updates = job.transfer is not None and job.transfer.lora_rank is not None
-    if job.sync.mode != "all_reduce" or has_updates:
+    if job.sync.mode != "all_reduce" or has_updates or job.example or job.model.function is not None:
         texts.append("!tp")
-    if job.images is not None:
+    if job.images is not None or job.example:
         texts.append("recompute=none")
     return tuple(parse_pin(text) for text in texts)
 

@@ -24,6 +24,10 @@ USUAL_TOKENS = 2**20
 """Tokens of a step where nobody gives a batch: a million, as GPT-3's small models and LLaMA's early steps have."""
 
 
+USUAL_SAMPLES = 32
+"""Samples of a step of a captured model where nobody gives a batch."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What the command line adds to a model, or changes in a job; None: as the job says, or the usual.
@@ -79,8 +83,8 @@ class Subject:
         return self.job.workload if self.known is None else replace(self.job.workload, sample_s=self.known.sample_s)
 
 
-Know = Callable[[Job], tuple[Job, Known]]
-"""Captures the model of an image job, and settles what the job leaves open."""
+Know = Callable[[Job], tuple[Job, Known | None]]
+"""Captures the model of a job that names images or code, and settles what the job leaves open; None: planning builds."""
 
 
 def read_subject(text: str, asked: Asked, know: Know | None = None) -> Subject:
@@ -137,6 +141,7 @@ def _of_images(job: Job, asked: Asked, know: Know) -> Subject:
     optimizer = replace(job.optimizer, name=asked.optimizer) if asked.optimizer else job.optimizer
     batch = asked.batch or job.global_batch
     whole, known = know(replace(job, global_batch=batch, stopping=stopping, optimizer=optimizer))
+    assert known is not None, "images are always captured"
     return Subject(job=whole, model=known.spec, known=known)
 
 
@@ -147,13 +152,20 @@ def _complete(job: Job, asked: Asked, know: Know | None) -> Subject:
     if job.images is not None and know is not None:
         return _of_images(job, asked, know)
     notes = []
-    model = spec_of_job(replace(job, seq=job.seq or 1))
     seq = job.seq if asked.seq is None else asked.seq
+    batch = job.global_batch if asked.batch is None else asked.batch
+    job = replace(job, seq=seq, global_batch=batch)
+    known = None if know is None else know(job)[1]
+    model = spec_of_job(replace(job, seq=seq or 1)) if known is None else known.spec
+    if known is not None and model.unit != "tokens":
+        seq = 1
     if not seq and asked.seq is None:
         seq = min(model.max_seq, 8192)
         notes.append(f"sequences of {seq} tokens (--seq)")
-    batch = job.global_batch if asked.batch is None else asked.batch
-    if not batch and asked.batch is None:
+    if not batch and asked.batch is None and known is not None:
+        batch = USUAL_SAMPLES
+        notes.append(f"a global batch of {batch} samples (--batch)")
+    elif not batch and asked.batch is None:
         batch = max(1, USUAL_TOKENS // max(seq, 1))
         notes.append(f"a global batch of {batch} sequences, a million tokens (--batch)")
     if seq > model.max_seq:
@@ -167,4 +179,4 @@ def _complete(job: Job, asked: Asked, know: Know | None) -> Subject:
         raise InvalidInputError(
             f"a batch of {batch} sequences of {seq} tokens is none", hint="give whole numbers above 0"
         )
-    return Subject(job=whole, model=model, notes=tuple(notes))
+    return Subject(job=whole, model=model, notes=tuple(notes), known=known)

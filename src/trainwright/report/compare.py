@@ -89,7 +89,7 @@ def _group_of(name: str) -> str:
 
 def unit_of(job: Mapping[str, Any]) -> str:
     """What a job's steps are counted in."""
-    return "images" if job.get("images") else "tokens"
+    return "images" if job.get("images") else "samples" if job.get("example") else "tokens"
 
 
 def compare(chosen: Candidate, run: RunRecord, unit: str = "tokens") -> tuple[Line, ...]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from trainwright.capture.source import load_function
 from trainwright.errors import InvalidInputError
 
 
@@ -19,11 +16,13 @@ def build_model(config: dict[str, Any], seed: int) -> nn.Module:
 
     ``config`` is a Hugging Face configuration with ``model_type`` (of a classifier of images where that type is one),
     or {"function": "module:function", "arguments": {}} for any function that returns an nn.Module taking the job's
-    inputs and giving logits.
+    inputs and giving logits (its own loss, where the job makes its inputs up). With CLASS in it: of that class.
     """
     torch.manual_seed(seed)
     if "function" in config:
         return _from_function(config["function"], config.get("arguments", {})).train()
+    if CLASS in config:
+        return _named_class(config).train()
     if _is_of_images(config):
         return _classifier(config).train()
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -38,6 +37,19 @@ def build_model(config: dict[str, Any], seed: int) -> nn.Module:
             hint="`model` in plan.json must be a Hugging Face configuration with its model_type",
         ) from error
     return model.train()
+
+
+CLASS = "class"
+"""Key of a configuration whose model returns its own loss: the name of the class in transformers."""
+
+
+def _named_class(config: dict[str, Any]) -> nn.Module:
+    from trainwright.capture.huggingface import class_of
+
+    fields = {key: value for key, value in config.items() if key != CLASS}
+    kind = class_of(config[CLASS], fields)
+    model: nn.Module = kind._from_config(kind.config_class.from_dict(fields), dtype=torch.float32)
+    return model
 
 
 def logits_of(model: nn.Module, inputs: Tensor, **more: Any) -> Tensor:
@@ -76,32 +88,12 @@ def _classifier(config: dict[str, Any]) -> nn.Module:
 
 
 def _from_function(name: str, arguments: dict[str, Any]) -> nn.Module:
-    module_name, _, attribute = name.rpartition(":")
-    try:
-        module = _module_of_file(Path(module_name)) if module_name.endswith(".py") else _module(module_name)
-        function: Callable[..., nn.Module] = getattr(module, attribute)
-    except (ImportError, AttributeError, ValueError, OSError) as error:
-        hint = "write module:function or file.py:function"
-        raise InvalidInputError(f"cannot import {name!r}: {error}", hint=hint) from error
-    model = function(**arguments)
+    model = load_function(name)(**arguments)
     if not isinstance(model, nn.Module):
         raise InvalidInputError(
             f"{name} returned {type(model).__name__}, not an nn.Module", hint="return the model that it builds"
         )
     return model
-
-
-def _module(name: str) -> Any:
-    return importlib.import_module(name)
-
-
-def _module_of_file(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _first_line(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from trainwright.runtime.loss import divided_loss_sum, loss_sum
 from trainwright.runtime.mesh import REPLICAS, STATES, Mesh, MeshAxis
 from trainwright.runtime.model import logits_of
 from trainwright.runtime.offload import HostStates
+from trainwright.runtime.own import Sample, own_loss, part_losses, trains_in_parts
 from trainwright.runtime.pipeline import Pipeline, make_pipeline
 from trainwright.runtime.precision import Precision
 from trainwright.runtime.recompute import recompute_blocks
@@ -30,6 +31,8 @@ from trainwright.runtime.tensor import Division, divide
 from trainwright.runtime.zero import RowOptimizerShards, rows_of, shard_fully
 
 Mark = Callable[[str], None]
+Micro = tuple[Tensor | Sample, Tensor]
+"""Inputs and targets of one forward."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +77,10 @@ class Sharded:
             return loss_sum(logits, targets)
         return divided_loss_sum(logits, targets, begin, self.mesh.group("tp"))
 
-    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor | Sample, targets: Tensor) -> Tensor:
         """The loss of a micro-batch, summed over this process's part of it."""
+        if isinstance(inputs, Sample):
+            return own_loss(self.model, inputs)
         return self.loss(*self._logits_and_targets(inputs, targets))
 
     @property
@@ -109,13 +114,21 @@ class Sharded:
         size, index = self.mesh.size("cp"), self.mesh.index("cp")
         return stretch(inputs, index, size), stretch(targets, index, size)
 
-    def gradients(self, micros: Sequence[tuple[Tensor, Tensor]], scale: float, run: Precision, mark: Mark) -> Tensor:
+    def rounds(self, micros: Sequence[Micro], scale: float, run: Precision, mark: Mark) -> Iterator[Tensor]:
+        """The losses of one step, each to be followed by an update: one, unless the module trains in parts."""
+        sample = micros[0][0]
+        if isinstance(sample, Sample) and trains_in_parts(self.model):
+            yield from part_losses(self.model, sample, scale, run, mark)
+        else:
+            yield self.gradients(micros, scale, run, mark)
+
+    def gradients(self, micros: Sequence[Micro], scale: float, run: Precision, mark: Mark) -> Tensor:
         """Forward and backward of each micro-batch (inputs, targets); returns ``scale`` times the sum of their losses.
 
         Gradients of that are added up in the parameters; ``mark`` is told what was done when it is done.
         """
         if self.pipeline is not None:
-            parts = [self._stretched(*micro) for micro in micros]
+            parts = [self._stretched(i, t) for i, t in micros if isinstance(i, Tensor)]
             return self.pipeline.gradients(parts, lambda out, wanted: scale * self.loss(out, wanted), run, mark)
         total = torch.zeros((), device=self.mesh.device)
         for inputs, targets in micros:

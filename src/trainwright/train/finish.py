@@ -21,6 +21,7 @@ from trainwright.runtime.place import Place
 from trainwright.runtime.state import whole_weights
 from trainwright.runtime.tensorfile import write_tensors
 from trainwright.runtime.weights import write_folder
+from trainwright.train.example import ExampleTask
 from trainwright.train.images import ImageTask
 from trainwright.train.lora import adapt, merge
 from trainwright.train.session import Session
@@ -49,6 +50,9 @@ def finish_run(session: Session) -> dict[str, Any]:
             export_images(session.folder / "model", model, config, task)
             write_predictions(session.folder, model, task)
             return {"n_parameters": sum(p.numel() for p in model.parameters())}
+        if isinstance(task, ExampleTask):
+            take_place(begin_export(session.folder / "model", model))
+            return {"n_parameters": sum(p.numel() for p in model.parameters())}
         assert isinstance(task, TextTask)
         target = begin_export(session.folder / "model", model, checkpoint)
         export(target, session.folder / "data" / "tokenizer.json", session.job.seq)
@@ -76,6 +80,11 @@ def export(part: Path, tokenizer: Path, seq: int) -> None:
     if END_OF_TEXT in json.loads(tokenizer.read_text(encoding="utf-8"))["model"]["vocab"]:
         about["eos_token"] = END_OF_TEXT
     (part / "tokenizer_config.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+    take_place(part)
+
+
+def take_place(part: Path) -> None:
+    """Let what begin_export wrote take its place."""
     folder = part.with_suffix("")
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)

@@ -17,7 +17,7 @@ from trainwright.data.loader import Loader
 from trainwright.data.mixing import mix_of, mixed_rows
 from trainwright.jobs.augment import Augment
 from trainwright.jobs.job import Balance
-from trainwright.train.task import Rows
+from trainwright.train.task import Rows, Shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ class ImageTask:
         pixels = torch.from_numpy(np.ascontiguousarray(self.images.train.pixels[ids]))
         return augment(pixels, ids, epoch, self.chain, self.seed)
 
-    def held_out(self, index: int, n_replicas: int, at_once: int) -> Iterator[Rows]:
+    def held_out(self, index: int, n_replicas: int, at_once: int) -> Iterator[Shown]:
         """This replica's share of the held-out images, as they are."""
         numbers = np.arange(len(self.images.held_out.labels))[index::n_replicas]
         for begin in range(0, len(numbers), at_once):

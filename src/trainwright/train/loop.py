@@ -61,25 +61,26 @@ def one_step(session: Session) -> StepRecord | None:
     micros = list(zip(inputs.split(size), targets.split(size), strict=True))
     clock.mark("data")
     scale = session.sync.scale / session.tokens_per_step
-    loss = sharded.gradients(micros, scale, session.precision, clock.mark)
-    session.beat("waiting for the others to join gradients")
-    loss_value, norm = session.join(loss)
-    clock.mark("optimizer")  # the gradients' norm; what processes exchanged is told apart
-    sound = are_sound(loss_value, norm)
-    if sound:
-        clip(session.sync.moving, norm, settings.clip_norm)
-    else:
-        leave_out(session, loss_value, norm)
-    session.update()
-    clock.mark("optimizer")
-    if not sound:
+    joined = []
+    for loss in sharded.rounds(micros, scale, session.precision, clock.mark):
+        session.beat("waiting for the others to join gradients")
+        loss_value, norm = session.join(loss)
+        clock.mark("optimizer")  # the gradients' norm; what processes exchanged is told apart
+        joined.append((loss_value, norm))
+        if are_sound(loss_value, norm):
+            clip(session.sync.moving, norm, settings.clip_norm)
+        else:
+            leave_out(session, loss_value, norm)
+        session.update()
+        clock.mark("optimizer")
+    if not all(are_sound(*each) for each in joined):
         return None
     seconds, parts = clock.read()
     return StepRecord(
         step=session.step,
-        loss=loss_value,
+        loss=sum(loss_value for loss_value, _ in joined),
         learning_rate=rate,
-        gradient_norm=norm,
+        gradient_norm=max(norm for _, norm in joined),
         tokens=session.tokens_per_step,
         seconds=seconds,
         time=sharded.told(parts),

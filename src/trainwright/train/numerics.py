@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from torch import Tensor
+
 from trainwright.errors import CheckpointError, NumericsError
+from trainwright.runtime.own import Drawn
 from trainwright.runtime.tensorfile import write_tensors
 from trainwright.train.session import Session
 
@@ -48,6 +51,13 @@ def leave_out(session: Session, loss: float, norm: float) -> None:
         parameter.grad = None
 
 
+def _named(inputs: Tensor | Drawn) -> dict[str, Tensor]:
+    if isinstance(inputs, Tensor):
+        return {"inputs": inputs}
+    (sample,) = inputs.split(inputs.n_rows)
+    return {f"inputs.{key}": tensor for key, tensor in sample.values.items()}
+
+
 def _keep(session: Session, what: str) -> Path:
     """Write the rows of the step to a file, once; returns where it is, relative to the run folder."""
     together, mesh = session.steps_together, session.sharded.mesh
@@ -59,7 +69,7 @@ def _keep(session: Session, what: str) -> Path:
     about = {"step": str(session.step), "what": what, "sources": "\n".join(session.task.sources(session.step))}
     try:
         (session.folder / FOLDER).mkdir(exist_ok=True)
-        write_tensors(session.folder / path, {"inputs": inputs, "targets": targets}, about)
+        write_tensors(session.folder / path, _named(inputs) | {"targets": targets}, about)
     except OSError as error:
         raise CheckpointError(
             f"{what} at step {session.step}, and {session.folder / path} cannot be written: {error.strerror}",

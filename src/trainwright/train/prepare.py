@@ -14,6 +14,8 @@ from trainwright.records.plan import PlanRecord
 
 def prepare_data(folder: Path, job: Job) -> None:
     """Make the folder, or check that what it was made from is what it was."""
+    if job.example:
+        return  # made up as the run goes
     if job.images is None:
         prepare_tokens(folder, job.data, job.seq)
     else:

@@ -19,6 +19,7 @@ from trainwright.records.run import Evaluation
 from trainwright.records.step import StepRecord, step_line
 from trainwright.runtime.checkpoint import Checkpoint, Content, newest_checkpoint
 from trainwright.runtime.device import sent
+from trainwright.runtime.own import Drawn
 from trainwright.runtime.place import Place
 from trainwright.runtime.portion import portion
 from trainwright.runtime.precision import Precision
@@ -27,7 +28,7 @@ from trainwright.runtime.shard import Sharded
 from trainwright.runtime.state import Apart, restore, state_pieces
 from trainwright.runtime.sync import Sync
 from trainwright.train.rates import n_cuts, rate_at
-from trainwright.train.task import Rows, Task
+from trainwright.train.task import Rows, Shown, Task
 
 Stop = Literal["", "interrupt", "preempt", "unsaved"]
 """Why to stop before the end: asked by Ctrl-C, asked by SIGTERM, or a checkpoint could not be written."""
@@ -121,10 +122,13 @@ class Session:
         mesh = self.sharded.mesh
         own = portion(self.sharded.strategy, mesh.dp_index)
         inputs, targets = self.task.rows(step, *((mesh.dp_index, mesh.dp) if own is None else (0, 1)))
+        if isinstance(inputs, Drawn):
+            assert own is None, "plans for made-up inputs have no uneven portions"
+            return inputs, targets
         own = own or slice(None)
         return self._sent((inputs[own], targets[own]))
 
-    def held_out_batches(self) -> Iterator[Rows]:
+    def held_out_batches(self) -> Iterator[Shown]:
         """This replica's share of the held-out data, in micro-batches.
 
         Where replicas divide weights or experts they run their forwards together: all take as many rows as the first,

@@ -7,8 +7,12 @@ from typing import Protocol
 
 from torch import Tensor
 
-Rows = tuple[Tensor, Tensor]
+from trainwright.runtime.own import Drawn
+
+Rows = tuple[Tensor | Drawn, Tensor]
 """Inputs as the model takes them, and targets: class or token numbers, or shares of the classes (floats)."""
+Shown = tuple[Tensor, Tensor]
+"""The same, of held-out data."""
 
 
 class Task(Protocol):
@@ -37,7 +41,7 @@ class Task(Protocol):
     def rows(self, step: int, index: int, n_replicas: int) -> Rows:
         """This replica's rows of the step's global batch."""
 
-    def held_out(self, index: int, n_replicas: int, at_once: int) -> Iterator[Rows]:
+    def held_out(self, index: int, n_replicas: int, at_once: int) -> Iterator[Shown]:
         """This replica's share of the held-out data, ``at_once`` rows at a time."""
 
     def sources(self, step: int) -> list[str]:

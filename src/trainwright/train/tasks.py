@@ -18,6 +18,7 @@ from trainwright.data.tokens import open_tokens
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.job import Job
 from trainwright.records.plan import PlanRecord
+from trainwright.train.example import ExampleTask
 from trainwright.train.images import ImageTask, Normalization
 from trainwright.train.lora import adapt
 from trainwright.train.task import Task
@@ -30,6 +31,8 @@ FAR_OFF = 0.5
 
 def open_task(folder: Path, job: Job, plan: PlanRecord, model: nn.Module) -> tuple[Task, list[str]]:
     """The job's task, and what the user should hear; weights are copied from ``transfer.start`` into the model."""
+    if job.example:
+        return ExampleTask(inputs=job.example, global_batch=job.global_batch, seq=job.seq, seed=job.seed), []
     if job.images is not None:
         return _image_task(folder, job, plan, model)
     tokens = open_tokens(folder / "data")

@@ -10,7 +10,7 @@ import torch
 
 from trainwright.data.order import Order, held_out_starts, windows
 from trainwright.data.tokens import Tokens
-from trainwright.train.task import Rows
+from trainwright.train.task import Rows, Shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class TextTask:
         ids = torch.from_numpy(windows(self.tokens.train, starts, self.order.seq))
         return ids[:, :-1], ids[:, 1:]
 
-    def held_out(self, index: int, n_replicas: int, at_once: int) -> Iterator[Rows]:
+    def held_out(self, index: int, n_replicas: int, at_once: int) -> Iterator[Shown]:
         """This replica's share of the held-out windows."""
         starts = held_out_starts(len(self.tokens.held_out), self.order.seq)[index::n_replicas]
         for begin in range(0, len(starts), at_once):

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainwright.errors import NumericsError
+from trainwright.errors import InvalidInputError, NumericsError
 from trainwright.jobs.job import Job, RateSchedule, Stopping
 from trainwright.jobs.store import job_to_dict
 from trainwright.records.plan import PlanRecord
@@ -154,6 +154,8 @@ def _squared_norms(session: Session, n_parts: int) -> tuple[float, float]:
     """Mean |g|^2 of the parts of the next batch, and |g|^2 of the whole batch."""
     model = session.sharded.model
     inputs, targets = session.batch(session.step)
+    if not isinstance(inputs, Tensor):
+        raise InvalidInputError("the noise of made-up inputs says nothing of data", hint="give [data] text or images")
     parameters = [p for p in model.parameters() if p.requires_grad]
     total: list[Tensor] = [torch.zeros_like(p) for p in parameters]
     squares = 0.0

@@ -1,0 +1,70 @@
+"""Modules that compute their own loss, from inputs of any shape; in parts, each with its own update, where they say so.
+
+What such a module takes and gives is told in capture/step.py: the same code is captured and run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from trainwright.capture.step import Example, call, loss_of, losses
+from trainwright.runtime.precision import Precision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Inputs of ``n_rows`` samples, by the names or positions that the module takes."""
+
+    values: Example
+    n_rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """Rows that are made when they are cut into micro-batches: ``make(index, n_rows)``."""
+
+    n_rows: int
+    make: Callable[[int, int], Sample]
+
+    def split(self, size: int) -> tuple[Sample, ...]:
+        """Micro-batches of so many rows."""
+        return tuple(self.make(index, size) for index in range(self.n_rows // size))
+
+
+def own_loss(model: nn.Module, sample: Sample) -> Tensor:
+    """The module's loss, summed over the rows whose mean it is."""
+    return sample.n_rows * loss_of(call(model, sample.values))
+
+
+def trains_in_parts(model: nn.Module) -> bool:
+    """Whether the module yields several losses a step, each for a part of it."""
+    return hasattr(model, "training_step")
+
+
+def part_losses(
+    model: nn.Module, sample: Sample, scale: float, run: Precision, mark: Callable[[str], None]
+) -> Iterator[Tensor]:
+    """``scale`` times each loss of one step, the gradients of its part and of nothing else in place.
+
+    The part is to be updated before the next one is asked for.
+    """
+    steps = losses(model, sample.values)
+    while True:
+        with run():
+            found = next(steps, None)
+            if found is None:
+                return
+            loss, part = found
+            loss = scale * sample.n_rows * loss
+        mark("forward")
+        if loss.requires_grad:
+            loss.backward()
+        own = {id(parameter) for parameter in part.parameters()}
+        for parameter in model.parameters():
+            if id(parameter) not in own:
+                parameter.grad = None
+        mark("backward")
+        yield loss.detach()
