@@ -16,10 +16,12 @@ from trainwright.hardware.machine import (
     forget,
     learned,
     load_machine,
-    machine,
     machines,
     save_machine,
 )
+from trainwright.hardware.parse import parse_cluster
+from trainwright.hardware.promise import PINNED, PINNED_BYTES, compare_machine
+from trainwright.hardware.stored import entry, stored_machine
 
 
 def made_up_machine():
@@ -43,14 +45,44 @@ def profile():
 def test_a_profile_comes_back_from_disk_as_it_was(profile, tmp_path):
     save_machine(profile, tmp_path / "machines" / "abc.json")
     assert load_machine(tmp_path / "machines" / "abc.json") == profile
-    assert machine("desk", tmp_path / "machines") == profile
     assert [path.name for path in (tmp_path / "machines").iterdir()] == ["abc.json"]
 
 
-def test_an_unknown_machine_names_the_known(profile, tmp_path):
-    save_machine(profile, tmp_path / "abc.json")
-    with pytest.raises(InvalidInputError, match="known: desk"):
-        machine("disk", tmp_path)
+@pytest.fixture
+def kept(profile, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRAINWRIGHT_CACHE", str(tmp_path))
+    save_machine(profile, tmp_path / "machines" / "abc.json")
+    return profile
+
+
+def test_a_stored_machine_is_named_wherever_a_device_is(kept):
+    assert stored_machine("Desk") == stored_machine("abc") == kept
+    assert entry("desk").device.name == "desk"
+    assert entry("H100-SXM").device.name == "H100-SXM"
+    with pytest.raises(InvalidInputError, match=r"unknown device 'dsk'\nhint: did you mean .*desk"):
+        entry("dsk")
+    two, six = parse_cluster("2xdesk"), parse_cluster("3 x 2xdesk @ 10Gbit/s per device")
+    assert (two.n_devices, two.groups[0].intra.name) == (2, "gloo")
+    assert (six.groups[0].n_nodes, six.groups[0].inter.bytes_per_s) == (3, 1.25e9)
+    assert parse_cluster("4xdesk").groups[0].n_nodes == 2
+    with pytest.raises(InvalidInputError, match="3 x desk do not fill equal machines of at most 2"):
+        parse_cluster("3xdesk")
+
+
+def test_a_machine_is_compared_with_its_datasheet_and_odd_figures_are_told(kept):
+    slow = replace(
+        kept,
+        is_busy=True,
+        exercises=(Exercise(name="host to device and back", seconds={PINNED: PINNED_BYTES / 6e9}),),
+        facts={"pcie_lanes": 4.0, "pcie_lanes_max": 16.0, "power_limit_w": 300.0, "power_default_w": 400.0},
+    )
+    found = compare_machine(slow)
+    assert found.promised_by.startswith("the datasheet of A100-SXM-80GB")
+    assert {f.name: f.share for f in found.figures}["matmul bf16"] == 1.0
+    told = " ".join(found.odd)
+    for word in ("port to the host reaches 6.00 GB/s", "4 of its 16 PCIe lanes", "from 400 to 300 W", "was busy"):
+        assert word in told
+    assert compare_machine(kept).odd == ()
 
 
 def test_other_versions_and_broken_files_are_refused_with_what_to_do(profile, tmp_path):

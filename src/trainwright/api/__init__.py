@@ -4,7 +4,7 @@ One file for what belongs together; heavy rooms are imported inside the function
 """
 
 from trainwright.api.capturing import CaptureOptions, capture
-from trainwright.api.catalogue import hardware, models
+from trainwright.api.catalogue import compare_machines, hardware, models
 from trainwright.api.comparing import compare
 from trainwright.api.competing import CompeteOptions, compete
 from trainwright.api.deploying import DeployOptions, deploy
@@ -26,6 +26,7 @@ __all__ = [
     "cite",
     "compare",
     "compare_kinds",
+    "compare_machines",
     "compete",
     "deploy",
     "estimate",

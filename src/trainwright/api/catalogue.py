@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainwright.errors import InvalidInputError
-from trainwright.records.store import write_text
+from trainwright.errors import InvalidInputError, unknown_name
+from trainwright.files import write_text
 
 if TYPE_CHECKING:
     from trainwright.hardware.link import Link
+    from trainwright.hardware.machine import MachineProfile
     from trainwright.hardware.metrics import Metrics
+    from trainwright.hardware.promise import Comparison
     from trainwright.models.spec import ModelSpec
 
 MOST_ON_A_PAGE = 8
@@ -47,6 +50,33 @@ def hardware(
             )
         write_text(page, hardware_html(found))
     return found, links
+
+
+def compare_machines(names: Sequence[str]) -> tuple[Comparison, ...]:
+    """Stored machines beside what their datasheets, or they themselves, promise; all of them when none is named."""
+    from trainwright.hardware.machine import machines, machines_folder
+    from trainwright.hardware.promise import compare_machine
+    from trainwright.hardware.stored import stored_machine
+
+    known = machines(machines_folder()) if machines_folder().is_dir() else ()
+    if not known:
+        raise InvalidInputError("no machine was measured yet", hint="`trainwright probe --name desk` measures this one")
+    found = {name: stored_machine(name) for name in names}
+    for name, profile in found.items():
+        if profile is None:
+            raise unknown_name("measured machine", name, [one.name for one in known])
+    chosen = [profile for profile in found.values() if profile is not None] if names else known
+    return tuple(compare_machine(_with_facts(profile)) for profile in chosen)
+
+
+def _with_facts(profile: MachineProfile) -> MachineProfile:
+    """A profile of this machine from before the probe asked it about itself, with what it says now."""
+    from trainwright.probe.facts import cpu_facts, gpu_facts
+    from trainwright.probe.identity import identity
+
+    if profile.facts or profile.fingerprint != identity().fingerprint:
+        return profile
+    return replace(profile, facts=cpu_facts() | gpu_facts())
 
 
 def models(name: str | None = None) -> tuple[ModelSpec, ...]:

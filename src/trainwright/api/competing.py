@@ -36,8 +36,8 @@ class CompeteOptions:
 
 def compete(path: Path, options: CompeteOptions, tell: Callable[[Any], None]) -> Competition:
     """Train (or read) the folds, judge held-out and test images, write the files of ``options.output``."""
+    from trainwright.files import write_text
     from trainwright.jobs.parse import load_job
-    from trainwright.records.store import write_text
     from trainwright.report.competition import competition_html
 
     job = load_job(path)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainwright.files import write_text
 from trainwright.records.plan import read_plan
-from trainwright.records.store import write_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

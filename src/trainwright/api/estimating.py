@@ -78,10 +78,14 @@ def _cluster(options: EstimateOptions, n_devices: int | None, tell: Callable[[st
     from trainwright.api.training import machine
     from trainwright.hardware.parse import parse_cluster
     from trainwright.hardware.prices import read_prices
+    from trainwright.hardware.stored import stored_machine
 
     if options.on == HERE:
         here = machine(tell)
         return here.divisions[0] if n_devices is None else here.division(n_devices)
+    profile = stored_machine(options.on)
+    if profile is not None:
+        return profile.divisions[0] if n_devices is None else profile.division(n_devices)
     return parse_cluster(options.on, read_prices(options.prices) if options.prices else ())
 
 

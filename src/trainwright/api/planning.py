@@ -138,13 +138,16 @@ def _pins(options: PlanOptions, found: Subject) -> Any:
 def _clusters(options: PlanOptions, planned: str | None, tell: Callable[[str], None]) -> Any:
     from trainwright.api.training import machine
     from trainwright.hardware.prices import read_prices
+    from trainwright.hardware.stored import stored_machine
     from trainwright.plan.market import ANY, read_clusters
 
     texts = options.on or ((planned,) if planned else (HERE,))
     if HERE in texts:
         return machine(tell).divisions
     own = read_prices(options.prices) if options.prices else ()
-    clusters = read_clusters(texts, options.max_devices, own)
+    stored = {text: profile for text in texts if (profile := stored_machine(text)) is not None}
+    clusters = read_clusters([text for text in texts if text not in stored], options.max_devices, own)
+    clusters += tuple(cluster for profile in stored.values() for cluster in profile.divisions)
     if ANY not in texts:
         for note in dict.fromkeys(note for cluster in clusters for note in cluster.notes):
             tell(f"note: {note}")
@@ -167,9 +170,10 @@ def write_answer(
 ) -> list[str]:
     """Write what was asked for: plan.json, the page, other software's settings; a line of talk for each file."""
     from trainwright.api.serving import write_serving
+    from trainwright.files import write_text
     from trainwright.plan.exports import exports
     from trainwright.plan.serving.answer import ServingAnswer
-    from trainwright.records.store import write_record, write_text
+    from trainwright.records.store import write_record
     from trainwright.report.plan_html import plan_html
 
     if isinstance(answer, ServingAnswer):

@@ -58,8 +58,8 @@ def write_serving(answer: ServingAnswer, output: Path | None, html: Path | None,
     """Write the answer as JSON, as a page, as commands of engines; a line of talk for each file."""
     import json
 
+    from trainwright.files import write_text
     from trainwright.plan.serving.exports import engine_commands
-    from trainwright.records.store import write_text
     from trainwright.report.serving_html import serving_html
     from trainwright.report.serving_json import serving_json
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from trainwright.api.learning import learn
 from trainwright.errors import DataError, InvalidInputError
+from trainwright.files import write_text
 from trainwright.records.folder import run_folder
 from trainwright.records.plan import FILE_NAME as PLAN_NAME
 from trainwright.records.plan import PlanRecord, read_plan, write_plan
 from trainwright.records.run import FILE_NAME as RUN_NAME
 from trainwright.records.run import RunRecord, read_run
 from trainwright.records.step import read_steps
-from trainwright.records.store import write_text
 
 if TYPE_CHECKING:
     from trainwright.capture.standin import Kernels

@@ -22,8 +22,8 @@ NOISE_STEPS = 20
 def rates(path: Path, n_steps: int, highest: float, html: Path | None, tell: Callable[[Any], None]) -> Trials:
     """Range test, the notes' procedure, noise scale and largest batch of a job; its curves as a page when asked."""
     from trainwright.api.images import settled
+    from trainwright.files import write_text
     from trainwright.jobs.parse import load_job
-    from trainwright.records.store import write_text
     from trainwright.records.trials import Trials
     from trainwright.report.compare import unit_of
     from trainwright.report.trials import trials_html

@@ -40,7 +40,7 @@ def explained(module: nn.Module, recorder: Recorder | None = None) -> Iterator[N
 
 
 def _explanation(error: Exception, module: nn.Module, recorder: Recorder | None) -> InvalidInputError:
-    line = _line(error)
+    line = line_of(error)
     at = f" at {line}" if line else ""
     first = str(error).strip().split("\n")[0] or type(error).__name__
     where = recorder.modules[-1] if recorder is not None else ""
@@ -66,7 +66,7 @@ def _is_about_shapes(text: str) -> bool:
     return any(word in lowered for word in _SHAPE_WORDS)
 
 
-def _line(error: Exception) -> str:
+def line_of(error: Exception) -> str:
     """The innermost line of the traceback that is the user's own, else the innermost of transformers, else nothing."""
     own = library = ""
     step = error.__traceback__

@@ -19,7 +19,7 @@ from trainwright.capture.flop import tensors_in
 PATIENCE = 8
 """How often a truth is guessed True at one line before it is guessed False."""
 
-_OURS = str(Path(__file__).parent)
+_OURS = str(Path(__file__).parent.parent)
 _FOREIGN = tuple(str(Path(module.__file__ or "").parent) for module in (torch,))
 
 
@@ -39,14 +39,17 @@ def is_foreign(path: str, own_only: bool = True) -> bool:
 
 
 def user_line(own_only: bool = True) -> str:
-    """``file:line`` of the innermost frame outside torch and this package; and transformers, if ``own_only``."""
+    """``file:line`` of the innermost frame outside torch and this package; and transformers, if ``own_only``.
+
+    A backward that torch runs has no such frame.
+    """
     frame = sys._getframe(1)
     while frame is not None:
         path = frame.f_code.co_filename
         if not is_foreign(path, own_only):
             return f"{path}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
-    return "<unknown line>"
+    return "a line of backward"
 
 
 class Guesser:

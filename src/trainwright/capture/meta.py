@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -10,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from trainwright.capture.explain import line_of
 from trainwright.capture.flop import tensors_in
 from trainwright.capture.guess import user_line
-from trainwright.errors import InvalidInputError
+from trainwright.errors import InvalidInputError, TrainwrightError
 
 LARGE = 16_384
 """Elements from which a tensor made while building goes to meta. Drop-path rates and the like stay real."""
@@ -49,15 +51,45 @@ def built_on_meta(module: nn.Module | Callable[[], Any]) -> nn.Module:
     """The module itself where it is on meta, else a copy of it there; a function is called to build one."""
     if isinstance(module, nn.Module):
         return module if all(p.is_meta for p in module.parameters()) else _moved(_copied(module))
-    with _LargeOnMeta():  # type: ignore[no-untyped-call]
+    what = getattr(module, "__name__", "the function")
+    with _LargeOnMeta(), built_by(what):  # type: ignore[no-untyped-call]
         built = module()
     if not isinstance(built, nn.Module):
-        what = getattr(module, "__name__", "the function")
         raise InvalidInputError(
             f"{what} returned {type(built).__name__}, not a torch.nn.Module",
             hint=f"end {what} with the module itself: return model",
         )
+    built = _uncompiled(built)
+    lazy = [name for name, p in built.named_parameters() if isinstance(p, nn.UninitializedParameter)]
+    if lazy:
+        raise InvalidInputError(
+            f"{lazy[0]} has no size before its module first runs",
+            hint=f"give lazy layers their sizes, or run the module once in {what} before it is returned",
+        )
     return _moved(built)
+
+
+def _uncompiled(module: nn.Module) -> nn.Module:
+    """The module with what is compiled replaced by what it was compiled from."""
+    for each in list(module.modules()):
+        for name, child in each._modules.items():
+            each._modules[name] = getattr(child, "_orig_mod", child)
+    return getattr(module, "_orig_mod", module)
+
+
+@contextmanager
+def built_by(what: str) -> Iterator[None]:
+    """Whatever the user's builder raises is told with its line."""
+    try:
+        yield
+    except TrainwrightError:
+        raise
+    except Exception as error:  # the edge to user code
+        at = f" at {line}" if (line := line_of(error)) else ""
+        raise InvalidInputError(
+            f"{what} failed{at}: {type(error).__name__}: {error}",
+            hint="build the module on the CPU, with nothing but its layers; weights and devices come when it runs",
+        ) from error
 
 
 def _copied(module: nn.Module) -> nn.Module:

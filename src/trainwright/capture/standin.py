@@ -153,16 +153,26 @@ SHAPES: dict[str, Callable[..., Any]] = {"_grouped_mm": grouped_product, "native
 class StandIns(TorchFunctionMode):
     """While active, meta tensors meet the fused kernels that a real device would run."""
 
-    def __init__(self, kernels: Kernels) -> None:
+    def __init__(self, kernels: Kernels, away: Callable[[Tensor, str], None]) -> None:
         super().__init__()
         self.kernels = kernels
+        self.away = away
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call the stand-in where there is one, else torch's own function."""
+        if func in _AWAY and args[0].is_meta:
+            self.away(args[0], func.__name__)
+            ones = torch.ones(args[0].shape, dtype=args[0].dtype, device="cpu")
+            return func(ones, *args[1:], **(kwargs or {}))
+        if func is torch.from_numpy:
+            return func(*args).to("meta")
         stand_in = _TABLE.get(func)
         if stand_in is not None:
             return stand_in(self.kernels, args, kwargs or {})
         return func(*args, **(kwargs or {}))
 
+
+_AWAY = frozenset({Tensor.numpy, Tensor.tolist, Tensor.__array__})
+"""Where values leave torch: what is done with them is not seen."""
 
 _TABLE = {functional.scaled_dot_product_attention: _attention, torch._VF.lstm: _lstm}

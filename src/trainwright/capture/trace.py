@@ -8,6 +8,7 @@ context are not seen. Why each part is there: docs/capture.md.
 from __future__ import annotations
 
 import importlib
+import sys
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -230,6 +231,18 @@ class Recorder(TorchDispatchMode):
             self.trace.peak_bytes, self.trace.peak_op = self.live + scratch, index
         self._settle(index)
 
+    def away(self, tensor: Tensor, how: str) -> None:
+        """A tensor's values leave torch, as ones, for code that nobody sees."""
+        reason = "its values leave torch (taken as 1), and what is done with them there is not seen"
+        found = Unknown(
+            op=f"Tensor.{how}",
+            line=user_line(),
+            reason=reason,
+            touched_bytes=2 * tensor.numel() * tensor.element_size(),
+        )
+        if (found.op, found.line) not in {(known.op, known.line) for known in self.trace.unknown}:
+            self.trace.unknown.append(found)
+
     def know(self, tensor: Tensor, kind: Literal["parameter", "buffer", "input"], name: str = "") -> None:
         """Note memory that is there before the step."""
         storage = self._id(tensor)
@@ -369,8 +382,10 @@ def recording(module: nn.Module, kernels: Kernels = "gpu") -> Iterator[Recorder]
         hooks = torch.nn.modules.module
         stack.callback(hooks.register_module_forward_pre_hook(recorder.entered).remove)
         stack.callback(hooks.register_module_forward_hook(recorder.left).remove)
+        if isinstance(getattr(sys.modules.get("torch._dynamo"), "__file__", None), str):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))  # what a module compiles runs as it is
         stack.enter_context(torch.device("meta"))
-        stack.enter_context(StandIns(kernels))
+        stack.enter_context(StandIns(kernels, recorder.away))
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(recorder.save, lambda tensor: tensor))
         stack.enter_context(recorder)
         yield recorder

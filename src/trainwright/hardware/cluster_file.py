@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright.errors import InvalidInputError, unknown_name
-from trainwright.hardware import catalogue
+from trainwright.hardware import catalogue, stored
 from trainwright.hardware.catalogue import CatalogueEntry
 from trainwright.hardware.cluster import NodeGroup
 from trainwright.hardware.device import DTYPES
@@ -120,7 +120,7 @@ def _group(
     for key in ("n_nodes", "devices_per_node"):
         if not isinstance(table[key], int) or table[key] < 1:
             raise InvalidInputError(f"{where}: {key} is {table[key]!r}", hint="write a whole number from 1")
-    entry = devices.get(table["device"]) or catalogue.entry(table["device"])
+    entry = devices.get(table["device"]) or stored.entry(table["device"])
     per_node = table["devices_per_node"]
     intra, inter = default_intra(entry), catalogue.link(entry.network)
     if "intra" in table:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from trainwright.errors import InvalidInputError, unknown_name
+from trainwright import env
+from trainwright.errors import InvalidInputError
+from trainwright.files import write_text
 from trainwright.hardware.cluster import Cluster
 from trainwright.hardware.encode import from_plain, to_plain
 
@@ -42,7 +42,7 @@ class MachineProfile:
     the processes. ``resident_bytes``: what a training process holds after its imports. ``spread``: the coefficient of
     variation of repeated measurements; ``is_busy``: other work was running. ``disk_bytes_per_s``: writing, forced out.
     ``learned``: measured over predicted, by part of the step (compute, optimizer, communication), from runs on this
-    machine; not the probe's own.
+    machine; not the probe's own. ``facts``: what the machine says of itself (probe/facts.py), by name with its unit.
     """
 
     name: str
@@ -61,6 +61,7 @@ class MachineProfile:
     caches: tuple[CachePoint, ...] = ()
     exercises: tuple[Exercise, ...] = ()
     learned: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, float] = field(default_factory=dict)
 
     def division(self, n_processes: int) -> Cluster:
         """The way of cutting this machine into so many processes."""
@@ -74,17 +75,12 @@ class MachineProfile:
 
 
 def save_machine(profile: MachineProfile, path: Path) -> None:
-    """Write the profile as JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **to_plain(profile)}, indent=1)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.")
+    """Write the profile as JSON, whole or not at all; InvalidInputError where that cannot be."""
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text + "\n")
-        os.replace(temporary, path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(f"cannot make {path.parent}: {error.strerror}", hint="set TRAINWRIGHT_CACHE") from error
+    write_text(path, json.dumps({"schema_version": SCHEMA_VERSION, **to_plain(profile)}, indent=1) + "\n")
 
 
 def load_machine(path: Path) -> MachineProfile:
@@ -116,13 +112,9 @@ def machines(folder: Path) -> tuple[MachineProfile, ...]:
     return tuple(sorted(found, key=lambda profile: profile.name))
 
 
-def machine(name: str, folder: Path) -> MachineProfile:
-    """The profile of that name in a folder."""
-    known = machines(folder)
-    for profile in known:
-        if name in (profile.name, profile.fingerprint):
-            return profile
-    raise unknown_name("machine", name, [profile.name for profile in known])
+def machines_folder() -> Path:
+    """Where the profiles of this user's machines are kept."""
+    return env.cache_folder() / "machines"
 
 
 def learned(profile: MachineProfile, parts: Mapping[str, tuple[float, float]], weight: float = 0.5) -> MachineProfile:

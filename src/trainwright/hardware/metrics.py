@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from trainwright.errors import InvalidInputError, unknown_name
-from trainwright.hardware import catalogue
+from trainwright.hardware import catalogue, stored
 from trainwright.hardware.device import DTYPES, Device
 from trainwright.hardware.matmuls import BestMatmul, best_matmuls
 from trainwright.hardware.prices import Price, Purchase, price, purchases
@@ -36,7 +36,7 @@ class Metrics:
 
 def metrics(name: str, own_prices: Iterable[Price] = ()) -> Metrics:
     """The metrics of a catalogue device."""
-    entry = catalogue.entry(name)
+    entry = stored.entry(name)
     device = entry.device
     link = catalogue.find_link(device.link) if device.link else None
     peak = sixteen_bit(device)

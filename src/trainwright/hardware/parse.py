@@ -16,10 +16,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from trainwright.errors import InvalidInputError
-from trainwright.hardware import catalogue
+from trainwright.hardware import catalogue, stored
 from trainwright.hardware.catalogue import CatalogueEntry
 from trainwright.hardware.cluster import Cluster, NodeGroup
 from trainwright.hardware.link import Link
+from trainwright.hardware.machine import MachineProfile
 from trainwright.hardware.prices import Price, price
 from trainwright.units import format_rate, parse_bandwidth
 
@@ -84,7 +85,10 @@ def _group(text: str) -> tuple[NodeGroup, list[str]]:
     match = _GROUP.match(text)
     if match is None:
         raise InvalidInputError(f"{text!r} is not a group of devices", hint=f"write it like {EXAMPLES}")
-    entry = catalogue.entry(match["name"])
+    profile = None if catalogue.find(match["name"]) else stored.stored_machine(match["name"])
+    if profile is not None:
+        return _machine_group(profile, match)
+    entry = stored.entry(match["name"])
     notes = []
     if match["name"].strip().casefold() != entry.device.name.casefold():
         notes.append(f"{match['name'].strip()}: read as {entry.device.name}")
@@ -101,6 +105,20 @@ def _group(text: str) -> tuple[NodeGroup, list[str]]:
     elif n_nodes > 1:
         notes.append(f"no network given: {describe_link(inter)} is usual for {entry.device.name}")
     return NodeGroup(device=entry.device, n_nodes=n_nodes, devices_per_node=per_node, intra=intra, inter=inter), notes
+
+
+def _machine_group(profile: MachineProfile, match: re.Match[str]) -> tuple[NodeGroup, list[str]]:
+    """A measured machine, cut into as many processes as it was measured with, or several of them."""
+    n_nodes = int(match["nodes"]) if match["nodes"] else None
+    group, n_nodes = stored.nodes_of(profile, n_nodes, int(match["count"] or 1))
+    inter, notes = catalogue.link(stored.NETWORK), [f"{profile.name}: measured {profile.measured_at[:10]}"]
+    if match["network"] is not None:
+        inter = network_link(match["network"], group.devices_per_node, inter, notes)
+    elif n_nodes > 1:
+        notes.append(f"no network given: {describe_link(inter)} is taken between the machines")
+    else:
+        inter = group.inter
+    return dataclasses.replace(group, n_nodes=n_nodes, inter=inter), notes
 
 
 def split_nodes(count: int, entry: CatalogueEntry, notes: list[str]) -> tuple[int, int]:

@@ -25,11 +25,13 @@ from trainwright.hardware.machine import (
     forget,
     learned,
     load_machine,
+    machines_folder,
     save_machine,
     taught,
     with_spread,
 )
 from trainwright.probe.division import Division, divisions
+from trainwright.probe.facts import cpu_facts, energy_j, gpu_facts
 from trainwright.probe.identity import Identity, busy_core_s, identity
 from trainwright.probe.samples import Orders, Samples
 
@@ -80,7 +82,7 @@ _INSTALL = "pip install 'trainwright[train]'"
 
 def machine_path(who: Identity) -> Path:
     """Where the profile of that machine is kept."""
-    return env.cache_folder() / "machines" / f"{who.fingerprint}.json"
+    return machines_folder() / f"{who.fingerprint}.json"
 
 
 def _known(path: Path, say: Say) -> MachineProfile | None:
@@ -96,8 +98,8 @@ def _known(path: Path, say: Say) -> MachineProfile | None:
 def _kept(profile: MachineProfile, path: Path, say: Say) -> MachineProfile:
     try:
         save_machine(profile, path)
-    except OSError as error:
-        say(f"cannot keep the measurements in {path.parent} ({error.strerror}): they will be made again next time")
+    except InvalidInputError as error:
+        say(f"{error.message}: these measurements will be made again next time")
     return profile
 
 
@@ -106,6 +108,7 @@ def measure(who: Identity, *, quick: bool, say: Say) -> MachineProfile:
     from trainwright.probe.result import division_cluster  # numpy, after the quick answers
 
     begin, others = time.perf_counter(), _others_core_s()
+    energy, gpu_said = energy_j(), gpu_facts()
     cuts = divisions(who)
     clusters: list[Cluster] = []
     answers = []
@@ -120,7 +123,7 @@ def measure(who: Identity, *, quick: bool, say: Say) -> MachineProfile:
     spread = statistics.median(sample.spread for samples in answers for sample in samples)
     disturbed = statistics.fmean(sample.disturbed_share for samples in answers for sample in samples)
     others_share = (_others_core_s() - others) / (time.perf_counter() - begin) / who.n_cores
-    first = answers[0][0]
+    first, facts = answers[0][0], cpu_facts()
     profile = MachineProfile(
         name="this-machine",
         fingerprint=who.fingerprint,
@@ -137,10 +140,19 @@ def measure(who: Identity, *, quick: bool, say: Say) -> MachineProfile:
         disk_bytes_per_s=_disk_bytes_per_s(),
         caches=tuple(CachePoint(**to_plain(point)) for point in first.caches),
         exercises=tuple(Exercise(name=name, seconds=seconds) for name, seconds in first.exercises.items()),
+        facts=gpu_said | facts | _power(energy, time.perf_counter() - begin),
     )
     if profile.is_busy:
         say(f"the machine is busy: others take {others_share:.0%} of it; the figures are less sure")
     return with_spread(profile, max(spread, BUSY_LEAST_SPREAD) if profile.is_busy else spread)
+
+
+def _power(before_j: float | None, seconds: float) -> dict[str, float]:
+    """Mean watts of the processors since then, where they can be read; their counter starts anew now and then."""
+    after_j = energy_j()
+    if before_j is None or after_j is None or after_j <= before_j:
+        return {}
+    return {"power_w": (after_j - before_j) / seconds}
 
 
 BUSY_LEAST_SPREAD = 0.15

@@ -64,6 +64,14 @@ def _largest(found: Mapping[str, Any]) -> Table:
     return table
 
 
+_FAKE = "give it a fake kernel (torch.library.register_fake) and a FLOP-bearing form"
+
+
+def _reason(text: str) -> str:
+    """Torch's own reason, without its advice, which is for its compiler."""
+    return text.split(". ")[0].split(", but ")[0]
+
+
 def _doubts(found: Mapping[str, Any]) -> list[str]:
     lines = [f"note: {note}" for note in found["notes"]]
     lines += [
@@ -71,8 +79,8 @@ def _doubts(found: Mapping[str, Any]) -> list[str]:
         for g in found["guesses"]
     ]
     lines += [
-        f"not captured: {u['op']} at {u['line']}: {u['reason']}; to include it, give it a fake kernel"
-        " (torch.library.register_fake) and a FLOP-bearing form"
+        f"not captured: {u['op']} at {u['line']}: {_reason(u['reason'])}; to include it, "
+        + ("do it with torch's ops" if u["op"].startswith("Tensor.") else _FAKE)
         for u in found["unknown"]
     ]
     if found["unknown"]:

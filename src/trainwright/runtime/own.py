@@ -63,8 +63,11 @@ def part_losses(
         if loss.requires_grad:
             loss.backward()
         own = {id(parameter) for parameter in part.parameters()}
-        for parameter in model.parameters():
-            if id(parameter) not in own:
-                parameter.grad = None
+        others = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
+        for parameter in others:
+            parameter.grad = None
+            parameter.requires_grad_(False)  # so that replicas join the gradients of this part alone
         mark("backward")
         yield loss.detach()
+        for parameter in others:
+            parameter.requires_grad_(True)

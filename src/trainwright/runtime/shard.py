@@ -118,6 +118,11 @@ class Sharded:
         """The losses of one step, each to be followed by an update: one, unless the module trains in parts."""
         sample = micros[0][0]
         if isinstance(sample, Sample) and trains_in_parts(self.model):
+            if len(micros) > 1:
+                raise InvalidInputError(
+                    f"the module trains in parts, and the plan cuts its batch into {len(micros)} pieces",
+                    hint=f"plan with --pins micro_batch={len(micros) * sample.n_rows}",
+                )
             yield from part_losses(self.model, sample, scale, run, mark)
         else:
             yield self.gradients(micros, scale, run, mark)

@@ -18,6 +18,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from trainwright.errors import InvalidInputError, TrainwrightError
+from trainwright.files import write_text
 from trainwright.jobs.job import Job
 from trainwright.jobs.model import start_folder
 from trainwright.jobs.store import job_from_dict
@@ -26,7 +27,6 @@ from trainwright.probe.allocator import keep_pages
 from trainwright.records.plan import PlanRecord, read_plan
 from trainwright.records.run import RankRecord, RunRecord, write_run
 from trainwright.records.step import read_steps, step_line
-from trainwright.records.store import write_text
 from trainwright.runtime.batchnorm import batch_norm_told, join_batch_norms
 from trainwright.runtime.checkpoint import Shelf
 from trainwright.runtime.compiling import compile_blocks
