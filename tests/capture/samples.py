@@ -62,15 +62,6 @@ class WithOpaque(nn.Module):
         return self.second(opaque(self.first(x))).mean()
 
 
-class WithNumpy(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x) * float(x.detach().numpy().mean())
-
-
 class Endless(nn.Module):
     """A loop that ends when the data says so."""
 
@@ -119,3 +110,40 @@ class ReadsWhileBuilding(nn.Module):
         for layer, rate in zip(self.layers, self.rates, strict=True):
             x = functional.dropout(layer(x), rate)
         return x.mean()
+
+
+class ReadsValues(nn.Module):
+    """Leaves torch and comes back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        outside = torch.from_numpy(x.detach().numpy() * 2)
+        return self.layer(outside + sum(x[0].tolist())).mean()
+
+
+def build_failing() -> nn.Module:
+    raise RuntimeError("no such device")
+
+
+def build_lazy() -> nn.Module:
+    return nn.Sequential(nn.LazyLinear(8))
+
+
+class TwoParts(nn.Module):
+    """Two losses a step, each with its own update."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def training_step(self, x: Tensor):  # type: ignore[no-untyped-def]
+        y = self.first(x)
+        yield self.second(y.detach()).square().mean(), self.second
+        yield self.second(y).square().mean(), self.first
+
+
+def build_two_parts() -> nn.Module:
+    return TwoParts()

@@ -23,7 +23,8 @@ def found(build: Callable[[], Any], *inputs: str, batch: int = 4, seq: int | Non
         (samples.build_mismatched, "float32[batch,4]", r"layer second \(Linear\) at .*\.py:\d+: .*\[4, 8\] X \[9, 3\]"),
         (samples.build, "float32[batch,5]", r"layer first \(Linear\).*\[4, 5\] X \[4, 8\].*weight \(8, 4\)"),
         (samples.build, "y=float32[batch,4]", "wrong arguments: .*'y'"),
-        (samples.WithNumpy, "float32[batch,4]", r"captured at .*samples.py:\d+: TypeError: can't convert meta"),
+        (samples.build_failing, "float32[batch,4]", r"failed at .*samples.py:\d+: RuntimeError: no such"),
+        (samples.build_lazy, "float32[batch,4]", "0.weight has no size before its module first runs"),
         (samples.Silent, "float32[batch,4]", "returned str, in which there is no tensor to learn from"),
         (samples.build_number, "float32[batch,4]", "build_number returned int, not a torch.nn.Module"),
     ],
@@ -40,6 +41,14 @@ def test_an_op_without_a_fake_kernel_is_unknown_and_the_rest_known() -> None:
     assert "samples.py:" in unknown.line
     assert 0 < result.spec.unknown_flop_share < 0.5
     assert forward_flop(result.spec, 4, 1) == 2 * (2 * 4 * 16 * 16)
+
+
+def test_values_that_leave_torch_are_told_and_the_rest_known() -> None:
+    result = found(samples.ReadsValues, "float32[batch,4]")
+    assert {each.op for each in result.trace.unknown} == {"Tensor.numpy", "Tensor.tolist"}
+    assert all("samples.py:" in each.line for each in result.trace.unknown)
+    assert 0 < result.spec.unknown_flop_share < 1
+    assert result.spec.n_parameters == 20
 
 
 def test_a_loop_on_data_ends_and_is_told() -> None:

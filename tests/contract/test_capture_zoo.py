@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -16,10 +18,19 @@ from trainwright.capture.inputs import example_of  # noqa: E402
 from trainwright.capture.meta import built_on_meta  # noqa: E402
 from trainwright.capture.module import Captured, Setup, captured  # noqa: E402
 from trainwright.capture.step import trace_step  # noqa: E402
+from trainwright.cost.stack import stack  # noqa: E402
+from trainwright.cost.step import estimate_step  # noqa: E402
+from trainwright.hardware.parse import parse_cluster  # noqa: E402
 from trainwright.jobs.inputs import parse_input  # noqa: E402
+from trainwright.jobs.job import OptimizerSettings, Workload  # noqa: E402
+from trainwright.jobs.strategy import Strategy  # noqa: E402
 from trainwright.models.flop import backward_flop, forward_flop  # noqa: E402
 from trainwright.models.saved import FP32, op_saved_bytes  # noqa: E402
 from trainwright.models.spec import ModelSpec  # noqa: E402
+from trainwright.runtime.mesh import Mesh  # noqa: E402
+from trainwright.runtime.shard import shard_model  # noqa: E402
+from trainwright.train.example import ExampleTask  # noqa: E402
+from trainwright.train.optimizer import make_optimizer  # noqa: E402
 
 
 def setup_of(case: Case) -> Setup:
@@ -29,6 +40,28 @@ def setup_of(case: Case) -> Setup:
 
 def captured_toy(each: Entry) -> Captured:
     return captured(each.toy.build, setup_of(each.toy), each.name)
+
+
+def estimated_s(each: Entry, spec: ModelSpec) -> float:
+    """Seconds of a step on a GPU, by the cost model."""
+    workload = Workload(global_batch=each.toy.batch, seq=each.toy.seq or 1)
+    strategy = Strategy(micro_batch=each.toy.batch, precision="bf16")
+    return float(estimate_step(spec, workload, strategy, parse_cluster("H100-SXM"), stack("trainwright")).step_s)
+
+
+def trained_losses(each: Entry, model: Any) -> list[float]:
+    """The losses of a step as the runtime takes it, on inputs that a job makes up; every update moves something."""
+    sharded = shard_model(model, Strategy(micro_batch=each.toy.batch), Mesh(sizes={}, indexes={}))
+    optimizer = make_optimizer(sharded.parameters, OptimizerSettings())
+    task = ExampleTask(inputs=setup_of(each.toy).inputs, global_batch=each.toy.batch, seq=each.toy.seq or 1, seed=0)
+    drawn, targets = task.rows(0, 0, 1)
+    found = []
+    for loss in sharded.rounds([(drawn.split(each.toy.batch)[0], targets)], 1 / task.per_step, nullcontext, str):
+        assert any(p.grad is not None for p in sharded.parameters)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        found.append(float(loss))
+    return found
 
 
 def saved_bytes(spec: ModelSpec, batch: int, seq: int) -> float:
@@ -47,6 +80,8 @@ def test_captured_model_is_the_model(each: Entry) -> None:
     assert forward_flop(spec, batch, seq) + backward_flop(spec, batch, seq) == pytest.approx(counted, rel=0.005)
     assert all(parameter.is_meta for parameter in found.module.parameters())
     assert spec.unknown_flop_share == 0.0
+    assert estimated_s(each, spec) > 0
+    assert all(math.isfinite(loss) for loss in trained_losses(each, real))
 
 
 @pytest.mark.parametrize("each", ZOO, ids=lambda each: each.name)

@@ -37,6 +37,34 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert job.stopping.tokens == 2_000_000
 
 
+def test_a_job_that_makes_its_inputs_up(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("")
+    text = """[model]
+function = "net.py:build"
+[data]
+example = ["x=float32[batch,3,8,8]", "int64[batch]<10"]
+[training]
+global_batch = 8
+steps = 3
+"""
+    (tmp_path / "job.toml").write_text(text)
+    job = load_job(tmp_path / "job.toml")
+    assert job.model.function == f"{tmp_path / 'net.py'}:build"
+    assert [each.shape(8, job.seq) for each in job.example] == [(8, 3, 8, 8), (8,)]
+    assert job_from_dict(job_to_dict(job)).example == job.example
+    for wrong, says in (
+        ('example = ["float32[batch,3,8,8"]', r"job.toml:4: .* is not an input; write it like"),
+        ('example = ["int64[batch,seq]"]', "training.sequence is missing"),
+        ('example = ["float32[batch]"]\ntext = "a"', r"\[data\] needs either"),
+    ):
+        with pytest.raises(InvalidInputError, match=says):
+            parse_job(text.replace('example = ["x=float32[batch,3,8,8]", "int64[batch]<10"]', wrong), "job.toml")
+    with pytest.raises(InvalidInputError, match=r"no stopping rule: give training\.steps"):
+        parse_job(text.replace("steps = 3", ""), "job.toml")
+    with pytest.raises(InvalidInputError, match=r"data\.example is for model\.function"):
+        parse_job(text.replace('function = "net.py:build"', 'preset = "gpt2"'), "job.toml")
+
+
 def test_all_problems_come_together_each_with_its_line() -> None:
     text = GOOD.replace("global_batch = 8", "global_bacth = 8").replace("heads = 4", "heads = 5")
     text += '[optimizer]\nlearning_rate = "fast"\nname = "adamww"\n'

@@ -15,13 +15,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureOptions:
-    """Inputs as text, at which batch and sequence, whose kernels, and where to write the spec (None: nowhere)."""
+    """Inputs as text, at which batch and sequence, whose kernels, and where to write the spec (None: nowhere).
+
+    ``precision``: of the step whose memory is told; ``inference``: tell a forward without gradients too.
+    """
 
     inputs: Sequence[str] = ()
     batch: int = 2
     seq: int | None = None
     kernels: Literal["gpu", "cpu"] = "gpu"
     output: Path | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    inference: bool = False
 
 
 def capture(source: str, options: CaptureOptions) -> dict[str, Any]:
@@ -32,7 +37,7 @@ def capture(source: str, options: CaptureOptions) -> dict[str, Any]:
     found = _captured(source, options)
     if options.output is not None:
         save_model(found.spec, options.output)
-    return summary_of(found)
+    return summary_of(found, lowers=options.precision == "bf16", infers=options.inference)
 
 
 def _captured(source: str, options: CaptureOptions) -> Captured:

@@ -51,7 +51,7 @@ def plan(subject: str, options: PlanOptions, tell: Callable[[str], None]) -> Ans
 
     It is a job file, a model's name, a Hugging Face folder, or a plan.json to check.
     """
-        from trainwright.api.serving import serving_answer
+    from trainwright.api.serving import serving_answer
     from trainwright.plan.answer import Question, answer
     from trainwright.plan.subject import Asked, read_subject
     from trainwright.units import parse_count
@@ -82,7 +82,7 @@ def plan(subject: str, options: PlanOptions, tell: Callable[[str], None]) -> Ans
 
 
 def capturer(on: Sequence[str], tell: Callable[[str], None]) -> Know:
-    """Captures images' and code's models with the kernels of where they are to run: this machine's, or an accelerator's."""
+    """Captures images' and code's models with the kernels of where they run: this machine's, or an accelerator's."""
 
     def know(job: Job) -> tuple[Job, Known | None]:
         from trainwright.api.images import settled

@@ -59,6 +59,8 @@ def trace_inference(module: nn.Module, example: Example, *, kernels: Kernels = "
     """One forward without gradients."""
     module.eval()
     with recording(module, kernels) as recorder:
+        for tensor in (t for t in example.values() if isinstance(t, Tensor)):
+            recorder.know(tensor, "input")
         recorder.trace.state_bytes = recorder.trace.peak_bytes = recorder.live
         with torch.no_grad(), explained(module, recorder):
             call(module, example)

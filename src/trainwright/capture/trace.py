@@ -306,6 +306,11 @@ class Recorder(TorchDispatchMode):
         self.modules.pop()
 
 
+def _from_numpy(real: Any) -> Any:
+    """What NumPy hands back, on meta like all else."""
+    return lambda array: real(array).to("meta")
+
+
 def _short(func: Any) -> str:
     name: str = func._schema.name
     space, _, bare = name.partition("::")
@@ -384,6 +389,8 @@ def recording(module: nn.Module, kernels: Kernels = "gpu") -> Iterator[Recorder]
         stack.callback(hooks.register_module_forward_hook(recorder.left).remove)
         if isinstance(getattr(sys.modules.get("torch._dynamo"), "__file__", None), str):
             stack.enter_context(torch.compiler.set_stance("force_eager"))  # what a module compiles runs as it is
+        stack.callback(setattr, torch, "from_numpy", torch.from_numpy)
+        torch.from_numpy = _from_numpy(torch.from_numpy)
         stack.enter_context(torch.device("meta"))
         stack.enter_context(StandIns(kernels, recorder.away))
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(recorder.save, lambda tensor: tensor))

@@ -17,6 +17,10 @@ import click
 @click.option("--seq", type=click.IntRange(min=2), help="Sequence length, where an input has one.")
 @click.option("--kernels", type=click.Choice(["gpu", "cpu"]), default="gpu", show_default=True, help="Whose kernels.")
 @click.option(
+    "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Of the step."
+)
+@click.option("--inference", is_flag=True, help="Tell a forward without gradients too.")
+@click.option(
     "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the model for estimate and plan."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")

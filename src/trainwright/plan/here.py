@@ -51,7 +51,7 @@ def carried_out(job: Job, pins: Iterable[Pin]) -> tuple[Pin, ...]:
 
 
 def _allowed(job: Job) -> tuple[Pin, ...]:
-    """The job's precision; whole layers where replicas step apart, have updates beside layers, or are the user's code."""
+    """The job's precision; whole layers where replicas step apart, with updates beside layers, and for users' code."""
     texts = [] if job.precision is None else [f"precision={job.precision}"]
     has_updates = job.transfer is not None and job.transfer.lora_rank is not None
     if job.sync.mode != "all_reduce" or has_updates or job.example or job.model.function is not None:

@@ -84,7 +84,7 @@ class Subject:
 
 
 Know = Callable[[Job], tuple[Job, Known | None]]
-"""Captures the model of a job that names images or code, and settles what the job leaves open; None: planning builds."""
+"""Captures the model of a job that names images or code (None: planning can build it), and settles what is open."""
 
 
 def read_subject(text: str, asked: Asked, know: Know | None = None) -> Subject:

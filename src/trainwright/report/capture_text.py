@@ -25,8 +25,9 @@ def _flop(value: float) -> str:
 
 def _totals(found: Mapping[str, Any]) -> str:
     size = f"batch {found['batch']}" + (f", sequence {found['seq']}" if found["seq"] else "")
+    size += f", {found['precision']}"
     lines = [
-        f"{found['name']} ({found['family']}): {format_count(found['parameters'])} parameters; {size}, fp32",
+        f"{found['name']} ({found['family']}): {format_count(found['parameters'])} parameters; {size}",
         f"  forward {_flop(found['forward_flop'])}, backward {_flop(found['backward_flop'])},"
         f" {found['n_ops']} kernels a step",
         f"  kept for backward {format_bytes(found['saved_bytes'])}; parameters, buffers and inputs"
@@ -35,6 +36,12 @@ def _totals(found: Mapping[str, Any]) -> str:
         f"  a pipeline may cut at {found['n_cuts']} places; tensor plan:"
         f" {'known, ' + str(len(found['tensor_plan'])) + ' entries' if found['tensor_plan'] else 'none known'}",
     ]
+    if found["inference"]:
+        alone = found["inference"]
+        lines.append(
+            f"  inference alone: {_flop(alone['flop'])} in {alone['n_ops']} kernels that move"
+            f" {format_bytes(alone['moved_bytes'])}; at most {format_bytes(alone['beside_bytes'])} beside the weights"
+        )
     return "\n".join(lines)
 
 

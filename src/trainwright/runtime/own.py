@@ -36,7 +36,13 @@ class Drawn:
 
 def own_loss(model: nn.Module, sample: Sample) -> Tensor:
     """The module's loss, summed over the rows whose mean it is."""
-    return sample.n_rows * loss_of(call(model, sample.values))
+    return sample.n_rows * loss_of(call(model, _beside(model, sample)))
+
+
+def _beside(model: nn.Module, sample: Sample) -> Example:
+    """The inputs on the device of the model."""
+    device = next(model.parameters()).device
+    return {key: value.to(device) for key, value in sample.values.items()}
 
 
 def trains_in_parts(model: nn.Module) -> bool:
@@ -51,7 +57,7 @@ def part_losses(
 
     The part is to be updated before the next one is asked for.
     """
-    steps = losses(model, sample.values)
+    steps = losses(model, _beside(model, sample))
     while True:
         with run():
             found = next(steps, None)

@@ -145,7 +145,7 @@ class Session:
             n = len(own[0])
             yield self._sent((torch.cat([own[0], inputs[n:]]), torch.cat([own[1], torch.full_like(targets[n:], -100)])))
 
-    def _sent(self, rows: Rows) -> Rows:
+    def _sent(self, rows: Shown) -> Shown:
         return sent(rows[0], self.sharded.mesh.device), sent(rows[1], self.sharded.mesh.device)
 
     def beat(self, doing: str) -> None:
