@@ -14,7 +14,7 @@ from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
 from trainwright.models.spec import KERNELS, PRODUCTS
 from trainwright.probe.convolution import SHAPES
-from trainwright.probe.kernels import OPTIMIZERS, TRIALS
+from trainwright.probe.kernels import OF_AUTOCAST, OPTIMIZERS, TRIALS
 
 
 class Small(nn.Module):
@@ -41,7 +41,7 @@ def test_each_op_tells_its_kind():
 
 
 def test_the_probe_measures_what_capture_names():
-    assert set(TRIALS) == set(KERNELS)
+    assert set(TRIALS) == {*KERNELS, *OF_AUTOCAST}
     assert set(SHAPES) | {"lstm"} == set(PRODUCTS)
     assert not set(OPTIMIZERS) & set(KERNELS)
 

@@ -103,7 +103,7 @@ def test_other_versions_and_broken_files_are_refused_with_what_to_do(profile, tm
     path.write_text(json.dumps({**plain, "colour": "red"}))
     with pytest.raises(InvalidInputError, match="unknown keys: colour"):
         load_machine(path)
-    path.write_text(json.dumps({"schema_version": 1, "name": "x"}))
+    path.write_text(json.dumps({"schema_version": 2, "name": "x"}))
     with pytest.raises(InvalidInputError, match="lacks keys"):
         load_machine(path)
     assert machines(tmp_path) == ()

@@ -1,4 +1,4 @@
-from trainwright.probe.clock import Clock
+from trainwright.probe.clock import BURST, Clock
 
 
 def test_short_work_is_repeated_until_it_is_steady():
@@ -32,3 +32,11 @@ def test_disturbed_readings_do_not_count(monkeypatch):
     timing = Clock(budget_s=5.0).time(lambda: None)  # every reading lasts a second, and the budget ends after three
     assert timing.calm_s == 1.0
     assert (timing.n_repeats, timing.disturbed_share) == (3, 0.4)
+
+
+def test_work_in_turn_is_called_in_bursts_with_the_rest_between():
+    calls = []
+    clock = Clock(rounds=3)
+    timings = clock.in_turn([lambda: calls.append("a"), lambda: calls.append("b")])
+    assert len(timings) == len(clock.timings) == 2
+    assert "".join(calls) == "aabb" + 3 * (BURST * "a" + BURST * "b")  # warmed up, looked at once, then in turn

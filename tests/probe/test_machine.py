@@ -35,7 +35,7 @@ def test_without_torch_nothing_is_measured(monkeypatch, tmp_path):
 def test_a_process_that_fails_is_told_with_its_last_words(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", [])
     orders = probing._orders(
-        Division(device="nonsense", n_processes=1, n_threads=1), 0, tmp_path, quick=True, lessons=False
+        Division(device="nonsense", n_processes=1, n_threads=1), 0, tmp_path, probing.Ask(quick=True, first=False)
     )
     with pytest.raises(TrainwrightError, match="measuring with 1 processes failed"):
         probing._run([orders])

@@ -12,6 +12,7 @@ import numpy as np
 
 from trainwright.cost.attention import AttentionShape, fused_attention_s, plain_attention_s
 from trainwright.cost.convolution import Operands, passes
+from trainwright.cost.elementwise import cast_s, elementwise_s
 from trainwright.cost.fusion import fused
 from trainwright.cost.kernels import kernel_s, measured_product
 from trainwright.cost.matmul import Product
@@ -136,25 +137,47 @@ def _casts(op: Op, shard: Shard, how: Arithmetic) -> BlockCost:
     Weights: forward, and their gradients backward. Inputs that come from a norm, once for each weight that reads them,
     and their gradients; the gradients of outputs that join the residual stream. Logits, for the loss.
     """
+    if isinstance(op, Pointwise):  # a GPU's kernels take operands of several kinds
+        if how.device.kind != "cpu" or not (op.copies or op.backward_copies):
+            return BlockCost()
+        elements = _elements(op, shard)
+        return BlockCost(
+            forward_stream_s=op.copies * cast_s(elements, how.device),
+            backward_stream_s=op.backward_copies * cast_s(elements, how.device, backward=True),
+            forward_kernels=op.copies,
+            backward_kernels=op.backward_copies,
+        )
     if isinstance(op, CrossEntropy):
         elements = op.rows.at(shard.batch, shard.local_seq) * op.n_classes
-        copies = stream_s(6.0 * elements / (shard.tp if op.split == "vocabulary" else 1.0), how.device)
-        return BlockCost(forward_stream_s=copies, backward_stream_s=copies, forward_kernels=1.0, backward_kernels=1.0)
+        elements = elements / (shard.tp if op.split == "vocabulary" else 1.0)
+        return BlockCost(  # forward they are widened, backward their gradient is narrowed
+            forward_stream_s=cast_s(elements, how.device, backward=True),
+            backward_stream_s=cast_s(elements, how.device),
+            forward_kernels=1.0,
+            backward_kernels=1.0,
+        )
     if not isinstance(op, Matmul) or not op.n_parameters:
         return BlockCost()
     product = local_product(op, op.rows.at(shard.batch, shard.local_seq), shard)
     n_weights = float(op.n_kernels)
-    weights = n_weights * stream_s(6.0 * product.n * product.k * product.count / n_weights, how.device)
+    weight = product.n * product.k * product.count / n_weights
+    weights, gradients = n_weights * cast_s(weight, how.device), n_weights * cast_s(weight, how.device, backward=True)
     if op.is_convolution:  # what flows between convolutions is in 16 bits already
-        return BlockCost(forward_stream_s=weights, backward_stream_s=weights, forward_kernels=1.0, backward_kernels=1.0)
-    if op.split == "row":
-        outputs = stream_s(6.0 * product.m * product.n, how.device)
         return BlockCost(
-            forward_stream_s=weights, backward_stream_s=weights + outputs, forward_kernels=1.0, backward_kernels=2.0
+            forward_stream_s=weights, backward_stream_s=gradients, forward_kernels=1.0, backward_kernels=1.0
         )
-    both = weights + n_weights * stream_s(6.0 * product.m * product.k * product.count, how.device)
-    kernels = 2.0 * n_weights
-    return BlockCost(forward_stream_s=both, backward_stream_s=both, forward_kernels=kernels, backward_kernels=kernels)
+    if op.split == "row":
+        outputs = cast_s(product.m * product.n, how.device)
+        return BlockCost(
+            forward_stream_s=weights, backward_stream_s=gradients + outputs, forward_kernels=1.0, backward_kernels=2.0
+        )
+    inputs = product.m * product.k * product.count
+    return BlockCost(
+        forward_stream_s=weights + n_weights * cast_s(inputs, how.device),
+        backward_stream_s=gradients + n_weights * cast_s(inputs, how.device, backward=True),
+        forward_kernels=2.0 * n_weights,
+        backward_kernels=2.0 * n_weights,
+    )
 
 
 def _with_parameters(op: Op, shard: Shard, how: Arithmetic, cost: BlockCost) -> BlockCost:
@@ -296,36 +319,23 @@ def _attention(op: Attention, shard: Shard, how: Arithmetic) -> BlockCost:
 
 def _pointwise(op: Pointwise, shard: Shard, how: Arithmetic) -> BlockCost:
     """Bytes read and written, forward and backward; each kernel takes at least its launch."""
-    elements = op.elements.at(shard.batch, shard.local_seq)
-    elements = elements / (shard.tokens_split if op.split == "none" else shard.tp)
+    elements = _elements(op, shard)
     if how.stack.fused:
         op = fused(op)
     between_products = any(saved.dtype == "compute" for saved in op.saved)
-    each = 4.0 if op.upcast else how.base_bytes if between_products else how.wide_bytes
-    scale = elements * each * how.stack.pointwise_traffic
-    forward, backward = float(op.n_kernels), float(op.backward_kernels)
-    exp = elements * op.transcendental / max(forward, 1.0)
-    measured = how.device.efficiency.kernels
-    if op.kernel in measured:
-        forward_s = forward * kernel_s(op.kernel, elements, how.device)
-    else:
-        each_s = stream_s((op.reads + op.writes) * scale / max(forward, 1.0), how.device, transcendental=exp)
-        forward_s = forward * each_s
-    backward_s: Number = 0.0
-    if op.backward_kernels:
-        own_s = forward * kernel_s(op.kernel, elements, how.device, backward=True)
-        passes = op.backward_reads + op.backward_writes - (OWN_PASSES if op.kernel in measured else 0.0)
-        backward_s = own_s + backward * stream_s(max(passes, 0.0) * scale / backward, how.device)
+    each_bytes = 4.0 if op.upcast else how.base_bytes if between_products else how.wide_bytes
+    forward_s, backward_s = elementwise_s(op, elements, each_bytes, how.stack.pointwise_traffic, how.device)
     return BlockCost(
         forward_stream_s=forward_s,
         backward_stream_s=backward_s,
-        forward_kernels=forward,
-        backward_kernels=backward,
+        forward_kernels=float(op.n_kernels),
+        backward_kernels=float(op.backward_kernels),
     )
 
 
-OWN_PASSES = 3.0
-"""Times that a measured kernel's own gradient goes over its elements: input and gradient read, gradient written."""
+def _elements(op: Pointwise, shard: Shard) -> Number:
+    elements = op.elements.at(shard.batch, shard.local_seq)
+    return elements / (shard.tokens_split if op.split == "none" else shard.tp)
 
 
 def _lookup(op: Lookup, shard: Shard, how: Arithmetic) -> BlockCost:

@@ -1,4 +1,4 @@
-"""Seconds of kernels that a probe measured by kind: norms, dropout, gathers; convolutions and LSTM layers."""
+"""Seconds of kernels that a probe measured by kind: norms, dropout, gathers; products, convolutions, LSTM layers."""
 
 from __future__ import annotations
 
@@ -43,27 +43,33 @@ def kernel_s(kind: str, elements: Number, device: Device, *, backward: bool = Fa
 
 
 def measured_product(op: Matmul, product: Product, inputs: Number, dtype: str, device: Device) -> Passes | None:
-    """A convolution or an LSTM layer by its measured curve; None where the device has none.
+    """A product, a convolution or an LSTM layer by its measured curve; None where the device has none.
 
     ``inputs``: elements of what it multiplies. The formula is PassRate's, with FLOP filled up to whole channel blocks;
-    an LSTM reads its weight once a time step, and moves nothing else that counts.
+    an LSTM reads its weight once a time step. Several plain products side by side
+    each read their input, and each pay for the call.
     """
-    shape = _curve(op, dtype, device)
+    kind = op.kernel or ("convolution" if op.is_convolution else "matmul")
+    shape = _curve(kind, dtype, device)
     if shape is None:
         return None
-    each = DTYPE_BYTES[dtype]
+    each, calls = DTYPE_BYTES[dtype], 1.0
     weights = each * op.k * op.n * product.count
     flop = product.flop * _filling(op, shape.channel_block)
-    moved = 0.0 if op.kernel == "lstm" else each * (inputs + _outputs(op, product))
+    moved = each * (inputs + _outputs(op, product))
+    if kind == "matmul":
+        calls = float(max(op.n_kernels, 1))
+        loops = op.count if op.n_kernels > 1 else 1  # the same weight each time, near after the first
+        weights = each * product.k * product.n * product.count / loops
+        moved = moved + each * inputs * (calls - 1.0) * (op.count == 1)
     return Passes(
-        forward_s=_pass_s(shape.forward, flop, moved, weights),
-        input_gradient_s=_pass_s(shape.input_gradient, flop, moved, weights),
-        weight_gradient_s=_pass_s(shape.weight_gradient, flop, moved, weights),
+        forward_s=_pass_s(shape.forward, flop, moved, weights, calls),
+        input_gradient_s=_pass_s(shape.input_gradient, flop, moved, weights, calls),
+        weight_gradient_s=_pass_s(shape.weight_gradient, flop, moved, weights, calls),
     )
 
 
-def _curve(op: Matmul, dtype: str, device: Device) -> ProductCurve | None:
-    kind = op.kernel or ("convolution" if op.is_convolution else "")
+def _curve(kind: str, dtype: str, device: Device) -> ProductCurve | None:
     while kind and kind not in device.efficiency.products:
         kind = _RELATIVES.get(kind, "")
     return curve(device.efficiency.products[kind], dtype) if kind else None
@@ -86,10 +92,10 @@ FEW_CHANNELS = 4
 def _outputs(op: Matmul, product: Product) -> Number:
     """Elements of the result; a transposed convolution is taken to double both sides of its input."""
     if op.kernel != "transposed_convolution":
-        return product.m * op.n * product.count
+        return product.m * (product.n if not op.is_convolution else op.n) * product.count
     return product.m * op.n / op.window * min(op.window, 4) * product.count
 
 
-def _pass_s(rate: PassRate, flop: Number, moved: Number, weights: Number) -> Number:
+def _pass_s(rate: PassRate, flop: Number, moved: Number, weights: Number, calls: float) -> Number:
     moving_s = moved / rate.bytes_per_s + weights / rate.weight_bytes_per_s
-    return rate.call_s + flop / rate.flop_per_s + moving_s
+    return rate.call_s * calls + flop / rate.flop_per_s + moving_s

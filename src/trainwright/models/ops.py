@@ -142,14 +142,14 @@ def activation(name: str, width: int, kind: Activation, *, gated: bool, split: S
         backward_reads=cost.backward_reads + 4 * extra,
         backward_writes=cost.backward_writes + 2 * extra,
         transcendental=cost.transcendental,
-        kernel=_MEASURED.get(kind, "") if not gated else "",
+        kernel=("gated_" if gated and kind in _MEASURED else "") + _MEASURED.get(kind, ""),
     )
 
 
 def residual(name: str, width: int) -> Pointwise:
-    """x + f(x): keeps nothing; backward adds the two gradients that meet there."""
+    """x + f(x): keeps nothing; backward adds the two gradients that meet there. Autocast widens f(x) first."""
     return Pointwise(
-        name=name, elements=per_token(width), reads=2.0, n_kernels=1, backward_kernels=1, backward_reads=2.0
+        name=name, elements=per_token(width), reads=2.0, n_kernels=1, backward_kernels=1, backward_reads=2.0, copies=1.0
     )
 
 
@@ -161,7 +161,8 @@ def dropout(name: str, width: int) -> Pointwise:
 def rotary(name: str, width: int) -> Pointwise:
     """Rotary positions (Su et al., arXiv:2104.09864) on queries and keys, ``width`` elements a token in all.
 
-    x cos + rotate_half(x) sin, for q and for k: neg, cat, mul, mul, add each.
+    x cos + rotate_half(x) sin, for q and for k: neg, cat, mul, mul, add each. Autocast widens both factors, since the
+    tables are in 32 bits, and narrows the sum for attention.
     """
     return Pointwise(
         name=name,
@@ -173,6 +174,8 @@ def rotary(name: str, width: int) -> Pointwise:
         writes=4.5,
         backward_reads=9.0,
         backward_writes=7.0,
+        copies=3.0,
+        backward_copies=3.0,
     )
 
 

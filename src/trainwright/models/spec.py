@@ -112,6 +112,7 @@ class Op:
 
 KERNELS = (
     "dropout", "normal", "exp", "tanh", "sigmoid", "silu", "gelu", "pow", "sqrt", "log", "sin", "softplus",
+    "gated_silu", "gated_gelu",
     "batch_norm", "layer_norm", "group_norm", "softmax", "safe_softmax", "cross_entropy", "max_pool", "avg_pool",
     "upsample", "upsample_linear", "embedding", "index", "index_select", "gather", "index_add", "scatter_add",
     "cumsum", "sort",
@@ -172,7 +173,8 @@ class Pointwise(Op):
 
     For each of ``elements``: reads and writes in the compute dtype, forward and backward, and how many are
     transcendental (exp, tanh, erf, rsqrt per element). ``upcast``: eager code reads and writes fp32 whatever the
-    compute dtype.
+    compute dtype. ``copies``: of its elements that autocast makes besides, from 16 bits to 32 or back, where operands
+    meet that are not kept alike.
     """
 
     elements: Size
@@ -182,6 +184,8 @@ class Pointwise(Op):
     backward_writes: float = 1.0
     transcendental: float = 0.0
     upcast: bool = False
+    copies: float = 0.0
+    backward_copies: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

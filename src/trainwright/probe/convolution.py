@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from torch.nn import functional
 
 from trainwright.probe.clock import Clock
 from trainwright.probe.matmul import TORCH_DTYPES
-from trainwright.probe.pool import Pool
+from trainwright.probe.pool import Arena, Pool
 from trainwright.probe.samples import ProductSample
 
 
@@ -76,37 +75,77 @@ LSTM_SHAPES = ((16, 32, 128), (32, 16, 256), (4, 32, 256))
 """(batch, time steps, width)."""
 
 
-def measure_convolutions(clock: Clock, device: str, dtypes: tuple[str, ...]) -> list[ProductSample]:
-    """Every kind and shape in every dtype; on a GPU with eight times the batch."""
-    scale = 1 if device == "cpu" else 8
-    return [
-        _convolution(clock, kind, shape, dtype, (device, scale))
-        for dtype in dtypes
-        for kind, shapes in SHAPES.items()
-        for shape in shapes
+Parameters = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A product to be measured: its sample but for the seconds, what is done, a few inputs, each with its weights."""
+
+    sample: ProductSample
+    work: Callable[[Tensor, Parameters], Tensor]
+    inputs: tuple[Tensor, ...]
+    parameters: tuple[Parameters, ...]
+    incoming: Tensor
+
+
+N_INPUTS = 3
+
+
+COMMON = ("convolution", "strided_convolution")
+
+
+def measure_products(clock: Clock, arena: Arena, dtypes: tuple[str, ...], *, rare: bool) -> list[ProductSample]:
+    """Every kind and shape of convolution, and LSTM layers, in every dtype; on a GPU with eight times the batch.
+
+    Unless ``rare`` is asked for, of dtypes after the first only plain convolutions and LSTM layers.
+    """
+    found = []
+    for dtype in dtypes:
+        kinds = SHAPES if rare or dtype == dtypes[0] else COMMON
+        convolutions = [(kind, shape) for kind in kinds for shape in SHAPES[kind]]
+        trials = [_convolution(arena, kind, shape, dtype) for kind, shape in convolutions]
+        trials += [_lstm(arena, shape, dtype) for shape in LSTM_SHAPES]
+        timings = [t.calm_s for t in clock.in_turn([work for trial in trials for work in _works(trial, arena)])]
+        for trial, forward_s, weights_s, other_s in zip(
+            trials, timings[::3], timings[1::3], timings[2::3], strict=True
+        ):
+            least_s, before_s = 0.1 * forward_s, weights_s if trial.sample.kind == "lstm" else forward_s
+            found.append(
+                replace(
+                    trial.sample,
+                    forward_s=forward_s,
+                    input_gradient_s=max(other_s - before_s, least_s),
+                    weight_gradient_s=max(weights_s - forward_s, least_s),
+                )
+            )
+    return found
+
+
+def _convolution(arena: Arena, kind: str, shape: Shape, dtype: str) -> Trial:
+    scale = 1 if arena.device == "cpu" else 8
+    kind_of_number = TORCH_DTYPES[dtype]
+    inputs = [
+        arena.cut((shape.batch * scale, shape.inner, shape.side, shape.side), kind_of_number) for _ in range(N_INPUTS)
     ]
-
-
-def _convolution(clock: Clock, kind: str, shape: Shape, dtype: str, on: tuple[str, int]) -> ProductSample:
-    device, scale = on
-    x = torch.randn(shape.batch * scale, shape.inner, shape.side, shape.side, device=device).to(TORCH_DTYPES[dtype])
     if kind.endswith("_last"):
-        x = x.contiguous(memory_format=torch.channels_last)
+        inputs = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
     is_transposed = kind.startswith("transposed")
     sides = (shape.inner, shape.outer) if is_transposed else (shape.outer, shape.inner // shape.groups)
-    weight = torch.randn(*sides, shape.window, shape.window, device=device)
-    weight = weight.to(TORCH_DTYPES[dtype]).requires_grad_()
+    size = (*sides, shape.window, shape.window)
+    weights = [torch.rand(size, device=arena.device).to(kind_of_number).requires_grad_() for _ in inputs]
 
-    def work(operand: Tensor) -> Tensor:
+    def work(operand: Tensor, parameters: Parameters) -> Tensor:
+        (weight,) = parameters
         if is_transposed:
             return functional.conv_transpose2d(operand, weight, None, shape.stride, (shape.window - shape.stride) // 2)
         return functional.conv2d(operand, weight, None, shape.stride, shape.window // 2, groups=shape.groups)
 
+    x, weight = inputs[0], weights[0]
     with torch.no_grad():
-        out = work(x)
-    forward_s, input_s, weight_s = _passes(clock, work, x, (weight,), torch.ones_like(out))
+        out = work(x, (weight,))
     positions = (x if is_transposed else out)[:, 0].numel()
-    return ProductSample(
+    sample = ProductSample(
         kind=kind,
         dtype=dtype,
         inner=shape.inner // shape.groups,
@@ -114,64 +153,60 @@ def _convolution(clock: Clock, kind: str, shape: Shape, dtype: str, on: tuple[st
         flop=2.0 * positions * weight.numel(),
         moved_bytes=float(x.nbytes + out.nbytes),
         weight_bytes=float(weight.nbytes),
-        forward_s=forward_s,
-        input_gradient_s=input_s,
-        weight_gradient_s=weight_s,
+    )
+    return Trial(
+        sample=sample,
+        work=work,
+        inputs=tuple(inputs),
+        parameters=tuple((each,) for each in weights),
+        incoming=torch.ones_like(out),
     )
 
 
-def measure_lstms(clock: Clock, device: str, dtypes: tuple[str, ...]) -> list[ProductSample]:
-    """One layer at each shape; bytes are those of the weights, once a time step."""
-    return [_lstm(clock, device, dtype, shape) for dtype in dtypes for shape in LSTM_SHAPES]
-
-
-def _lstm(clock: Clock, device: str, dtype: str, shape: tuple[int, int, int]) -> ProductSample:
+def _lstm(arena: Arena, shape: tuple[int, int, int], dtype: str) -> Trial:
+    """One layer: moves its input, states and four gates, and its weights once a time step."""
     batch, steps, width = shape
-    layer = torch.nn.LSTM(width, width, batch_first=True, device=device, dtype=TORCH_DTYPES[dtype])
-    x = torch.randn(batch, steps, width, device=device, dtype=TORCH_DTYPES[dtype])
-    weights = 8 * width * width
+    layer = torch.nn.LSTM(width, width, batch_first=True, device=arena.device, dtype=TORCH_DTYPES[dtype])
+    inputs = tuple(arena.cut((batch, steps, width), TORCH_DTYPES[dtype]) for _ in range(N_INPUTS))
+    weights, size = 8 * width * width, inputs[0].element_size()
 
-    def work(operand: Tensor) -> Tensor:
+    def work(operand: Tensor, _parameters: Parameters) -> Tensor:
         out: Tensor = layer(operand)[0]
         return out
 
-    with torch.no_grad():
-        out = work(x)
-    parameters = tuple(layer.parameters())
-    forward_s, input_s, weight_s = _passes(clock, work, x, parameters, torch.ones_like(out))
-    return ProductSample(
+    sample = ProductSample(
         kind="lstm",
         dtype=dtype,
         inner=1,
         outer=1,
         flop=2.0 * batch * steps * weights,
-        moved_bytes=0.0,
-        weight_bytes=float(steps * weights * x.element_size()),
-        forward_s=forward_s,
-        input_gradient_s=input_s,
-        weight_gradient_s=weight_s,
+        moved_bytes=float(batch * steps * 6 * width * size),
+        weight_bytes=float(steps * weights * size),
     )
+    parameters = (tuple(layer.parameters()),) * N_INPUTS
+    return Trial(sample=sample, work=work, inputs=inputs, parameters=parameters, incoming=torch.ones_like(inputs[0]))
 
 
-def _passes(
-    clock: Clock, work: Callable[[Tensor], Tensor], x: Tensor, parameters: tuple[Any, ...], incoming: Tensor
-) -> tuple[float, float, float]:
-    """(forward, input's gradient, weight's gradient): of all that is asked for together, less what it is without."""
+def _works(trial: Trial, arena: Arena) -> tuple[Pool, Pool, Pool]:
+    """(forward, with the weight's gradient, with the input's), recorded by autograd, since an LSTM keeps more then.
 
-    def forward(operand: Tensor) -> Tensor:
-        return work(operand)  # recorded by autograd, since an LSTM keeps more then
+    An LSTM makes the weights' gradients whatever is asked for, so there the last asks for both.
+    """
+    is_lstm = trial.sample.kind == "lstm"
 
-    def weights(operand: Tensor) -> Tensor:
-        (gradient, *_) = torch.autograd.grad(work(operand.detach()), parameters, incoming)
+    def weights(operand: Tensor, *parameters: Tensor) -> Tensor:
+        (gradient, *_) = torch.autograd.grad(trial.work(operand, parameters), parameters, trial.incoming)
         return gradient
 
-    def both(operand: Tensor) -> Tensor:
+    def inputs(operand: Tensor, *parameters: Tensor) -> Tensor:
         leaf = operand.detach().requires_grad_()
-        (gradient, *_) = torch.autograd.grad(work(leaf), (leaf, *parameters), incoming)
+        wanted = (leaf, *parameters) if is_lstm else (leaf,)
+        (gradient, *_) = torch.autograd.grad(trial.work(leaf, parameters), wanted, trial.incoming)
         return gradient
 
-    forward_s, weights_s, both_s = (
-        clock.time(Pool.of(what, x, size)).calm_s
-        for what, size in ((forward, incoming.nbytes), (weights, 0), (both, x.nbytes))
-    )
-    return forward_s, max(both_s - weights_s, 0.1 * forward_s), max(weights_s - forward_s, 0.1 * forward_s)
+    def forward(operand: Tensor, *parameters: Tensor) -> Tensor:
+        return trial.work(operand, parameters)
+
+    operands = [(x, *parameters) for x, parameters in zip(trial.inputs, trial.parameters, strict=True)]
+    first, second, third = (Pool(work=w, operands=operands, keep=arena.keep) for w in (forward, weights, inputs))
+    return first, second, third

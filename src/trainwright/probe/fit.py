@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainwright.cost.kernels import FEW_CHANNELS
-from trainwright.hardware.device import AttentionCurve, KernelRate, MatmulCurve, PassRate, ProductCurve
+from trainwright.hardware.device import DTYPE_BYTES, AttentionCurve, KernelRate, MatmulCurve, PassRate, ProductCurve
 from trainwright.hardware.link import Collective, MeasuredCollective
 from trainwright.probe.samples import (
     AttentionSample,
@@ -37,7 +37,7 @@ def matmul_curve(samples: Sequence[MatmulSample]) -> tuple[float, MatmulCurve]:
     >>> round(peak / 1e9), round(curve.half_m)
     (99, 8)
     """
-    sides = np.array([(sample.m, sample.n, sample.k) for sample in samples], dtype=float)
+    sides = np.array([sample.sides for sample in samples], dtype=float)
     rates = np.array([sample.flop_per_s for sample in samples])
     peak = float(rates.max())
 
@@ -135,12 +135,33 @@ def product_curves(samples: Sequence[ProductSample], block: int) -> dict[str, di
     return found
 
 
+def plain_products(samples: Sequence[MatmulSample], call_s: float) -> list[ProductSample]:
+    """Matrix products as products of the kind "matmul", their passes side by side; a bare call's seconds taken off."""
+    found: dict[tuple[str, int, int, int], dict[str, float]] = {}
+    for sample in samples:
+        seconds = max(sample.seconds - call_s, 0.2 * sample.seconds)
+        found.setdefault((sample.dtype, sample.m, sample.n, sample.k), {})[f"{sample.layout}_s"] = seconds
+    return [
+        ProductSample(
+            kind="matmul",
+            dtype=dtype,
+            inner=1,
+            outer=1,
+            flop=2.0 * m * n * k,
+            moved_bytes=DTYPE_BYTES[dtype] * m * (n + k),
+            weight_bytes=DTYPE_BYTES[dtype] * n * k,
+            **passes,
+        )
+        for (dtype, m, n, k), passes in found.items()
+    ]
+
+
 def _told(kind: str) -> Array:
     """Which of (calls, FLOP, bytes, weights' bytes) so few shapes can tell apart: 1 or 0 each."""
-    if kind in ("convolution", "strided_convolution"):
+    if kind in ("convolution", "strided_convolution", "matmul"):
         return np.ones(4)
     if kind == "lstm":
-        return np.array([0.0, 1.0, 0.0, 1.0])
+        return np.array([0.0, 1.0, 1.0, 1.0])
     return np.array([0.0, 1.0, 1.0, float(kind.endswith("_last"))])
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import isqrt
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from trainwright.probe.clock import Clock
-from trainwright.probe.pool import Pool
+from trainwright.probe.pool import Arena, Pool
 from trainwright.probe.samples import KernelSample
 
-CPU_ELEMENTS = (2**14, 2**18, 2**22)
+CPU_ELEMENTS = (2**14, 2**18, 2**20)
 GPU_ELEMENTS = (2**18, 2**22, 2**26)
 WIDTH = 256
 CHANNELS = 32
@@ -22,44 +23,46 @@ CHANNELS = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One kind at one size: an input, and what is done with it. ``parameters`` get gradients too."""
+    """One kind at one size: what is done with inputs of this shape. ``parameters`` get gradients too."""
 
-    x: Tensor
-    work: Callable[[Tensor], Tensor]
+    shape: tuple[int, ...]
+    work: Callable[..., Tensor]
     parameters: tuple[Tensor, ...] = ()
+    n_inputs: int = 1
+    dtype: torch.dtype = torch.float32
     has_gradient: bool = True
 
 
-def _rows(n: int, device: str) -> Tensor:
-    return torch.randn(n // WIDTH, WIDTH, device=device)
+def _rows(n: int) -> tuple[int, int]:
+    return n // WIDTH, WIDTH
 
 
-def _planes(n: int, device: str) -> Tensor:
+def _planes(n: int) -> tuple[int, int, int, int]:
     """(8, channels, side, side)."""
     side = isqrt(n // (8 * CHANNELS))
-    return torch.randn(8, CHANNELS, side, side, device=device)
+    return 8, CHANNELS, side, side
 
 
 def _scale(n: int, device: str) -> tuple[Tensor, Tensor]:
     return torch.ones(n, device=device, requires_grad=True), torch.zeros(n, device=device, requires_grad=True)
 
 
-def _plain(work: Callable[[Tensor], Tensor], *, has_gradient: bool = True) -> Callable[[int, str], Trial]:
-    return lambda n, device: Trial(x=_rows(n, device), work=work, has_gradient=has_gradient)
+def _plain(work: Callable[..., Tensor], **more: Any) -> Callable[[int, str], Trial]:
+    return lambda n, _device: Trial(shape=_rows(n), work=work, **more)
 
 
-def _positive(work: Callable[[Tensor], Tensor]) -> Callable[[int, str], Trial]:
-    return lambda n, device: Trial(x=_rows(n, device).abs_().add_(0.1), work=work)
+def _half(work: Callable[..., Tensor], **more: Any) -> Callable[[int, str], Trial]:
+    return _plain(work, dtype=torch.bfloat16, **more)
 
 
 def _pooled(work: Callable[[Tensor], Tensor]) -> Callable[[int, str], Trial]:
-    return lambda n, device: Trial(x=_planes(n, device), work=work)
+    return lambda n, _device: Trial(shape=_planes(n), work=work)
 
 
 def _upsampled(mode: str) -> Callable[[int, str], Trial]:
     """``n`` counts what comes out, four times what goes in."""
-    return lambda n, device: Trial(
-        x=_planes(n // 4, device), work=lambda x: functional.interpolate(x, scale_factor=2, mode=mode)
+    return lambda n, _device: Trial(
+        shape=_planes(n // 4), work=lambda x: functional.interpolate(x, scale_factor=2, mode=mode)
     )
 
 
@@ -67,7 +70,7 @@ def _batch_norm(n: int, device: str) -> Trial:
     weight, bias = _scale(CHANNELS, device)
     mean, variance = torch.zeros(CHANNELS, device=device), torch.ones(CHANNELS, device=device)
     return Trial(
-        x=_planes(n, device),
+        shape=_planes(n),
         work=lambda x: functional.batch_norm(x, mean, variance, weight, bias, training=True),
         parameters=(weight, bias),
     )
@@ -75,15 +78,13 @@ def _batch_norm(n: int, device: str) -> Trial:
 
 def _group_norm(n: int, device: str) -> Trial:
     weight, bias = _scale(CHANNELS, device)
-    return Trial(
-        x=_planes(n, device), work=lambda x: functional.group_norm(x, 8, weight, bias), parameters=(weight, bias)
-    )
+    return Trial(shape=_planes(n), work=lambda x: functional.group_norm(x, 8, weight, bias), parameters=(weight, bias))
 
 
 def _layer_norm(n: int, device: str) -> Trial:
     weight, bias = _scale(WIDTH, device)
     return Trial(
-        x=_rows(n, device),
+        shape=_rows(n),
         work=lambda x: functional.layer_norm(x, (WIDTH,), weight, bias),
         parameters=(weight, bias),
     )
@@ -93,8 +94,7 @@ def _cross_entropy(n: int, device: str) -> Trial:
     """Over 16 times the usual width."""
     rows = n // (16 * WIDTH)
     labels = torch.randint(16 * WIDTH, (rows,), device=device)
-    x = torch.randn(rows, 16 * WIDTH, device=device)
-    return Trial(x=x, work=lambda logits: functional.cross_entropy(logits, labels))
+    return Trial(shape=(rows, 16 * WIDTH), work=lambda logits: functional.cross_entropy(logits, labels))
 
 
 def _picked(n: int, device: str) -> tuple[Tensor, Tensor]:
@@ -105,34 +105,38 @@ def _picked(n: int, device: str) -> tuple[Tensor, Tensor]:
 
 def _embedding(n: int, device: str) -> Trial:
     rows, _ = _picked(n, device)
-    return Trial(x=_rows(n, device), work=lambda table: functional.embedding(rows, table))
+    return Trial(shape=_rows(n), work=lambda table: functional.embedding(rows, table))
 
 
 def _index(n: int, device: str) -> Trial:
     rows, _ = _picked(n, device)
-    return Trial(x=_rows(n, device), work=lambda table: table[rows])
+    return Trial(shape=_rows(n), work=lambda table: table[rows])
 
 
 def _index_select(n: int, device: str) -> Trial:
     rows, _ = _picked(n, device)
-    return Trial(x=_rows(n, device), work=lambda table: table.index_select(0, rows))
+    return Trial(shape=_rows(n), work=lambda table: table.index_select(0, rows))
 
 
 def _gather(n: int, device: str) -> Trial:
     _, places = _picked(n, device)
-    return Trial(x=_rows(n, device), work=lambda table: table.gather(0, places))
+    return Trial(shape=_rows(n), work=lambda table: table.gather(0, places))
 
 
 def _index_add(n: int, device: str) -> Trial:
     rows, _ = _picked(n, device)
     into = torch.zeros(n // WIDTH, WIDTH, device=device)
-    return Trial(x=_rows(n, device), work=lambda source: into.index_add(0, rows, source))
+    return Trial(shape=_rows(n), work=lambda source: into.index_add(0, rows, source))
 
 
 def _scatter_add(n: int, device: str) -> Trial:
     _, places = _picked(n, device)
     into = torch.zeros(n // WIDTH, WIDTH, device=device)
-    return Trial(x=_rows(n, device), work=lambda source: into.scatter_add(0, places, source))
+    return Trial(shape=_rows(n), work=lambda source: into.scatter_add(0, places, source))
+
+
+def _gated(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda gate, x: function(gate) * x
 
 
 TRIALS: dict[str, Callable[[int, str], Trial]] = {
@@ -144,9 +148,11 @@ TRIALS: dict[str, Callable[[int, str], Trial]] = {
     "silu": _plain(functional.silu),
     "gelu": _plain(functional.gelu),
     "pow": _plain(lambda x: x.pow(3.0)),
-    "sqrt": _positive(torch.rsqrt),
-    "log": _positive(torch.log),
+    "sqrt": _plain(torch.rsqrt),
+    "log": _plain(torch.log),
     "sin": _plain(torch.sin),
+    "gated_silu": _plain(_gated(functional.silu), n_inputs=2),
+    "gated_gelu": _plain(_gated(functional.gelu), n_inputs=2),
     "softplus": _plain(functional.softplus),
     "softmax": _plain(lambda x: x.softmax(-1)),
     "safe_softmax": _plain(lambda x: torch._safe_softmax(x, -1)),
@@ -166,37 +172,64 @@ TRIALS: dict[str, Callable[[int, str], Trial]] = {
     "gather": _gather,
     "index_add": _index_add,
     "scatter_add": _scatter_add,
+    "cast": _plain(lambda x: x.to(torch.bfloat16)),
+    "half": _half(lambda x, y: x * y.detach(), n_inputs=2),
+    "half_silu": _half(functional.silu),
+    "half_gelu": _half(functional.gelu),
+    "half_gated_silu": _half(_gated(functional.silu), n_inputs=2),
+    "half_gated_gelu": _half(_gated(functional.gelu), n_inputs=2),
 }
-"""By kind (``KERNELS`` of models/spec.py): what to measure over so many elements."""
+"""By kind: what to measure over so many elements. Beside the KERNELS of models/spec.py what autocast brings: copies
+from 32 bits to 16 ("cast"; backward the reverse), a product of two tensors in 16 bits ("half"), functions in them."""
 
 
-def measure_kernels(clock: Clock, device: str) -> list[KernelSample]:
-    """Every kind at every size, the optimizers, and (of kind "") what a call on nearly nothing takes."""
-    sizes = CPU_ELEMENTS if device == "cpu" else GPU_ELEMENTS
-    found = [_measure(clock, kind, TRIALS[kind](n, device), n) for kind in TRIALS for n in sizes]
-    nothing = Trial(x=torch.ones(8, device=device), work=torch.exp)
+OF_AUTOCAST = tuple(kind for kind in TRIALS if kind == "cast" or kind.startswith("half"))
+"""Those that no op of a model asks for by name."""
+
+
+def measure_kernels(clock: Clock, arena: Arena, *, with_large: bool = True) -> list[KernelSample]:
+    """Every kind at every size (or all but the largest), the optimizers, and (of kind "") what a call on nearly nothing
+    takes.
+    """
+    known = CPU_ELEMENTS if arena.device == "cpu" else GPU_ELEMENTS
+    sizes = known if with_large else known[:-1]
+    found = [sample for n in sizes for sample in _of_size(clock, arena, n)]
+    nothing = _works(Trial(shape=(8,), work=torch.exp), arena)
+    forward_s, both_s = (clock.time(work).calm_s for work in nothing)
     return [
-        _measure(clock, "", nothing, 8),
+        KernelSample(kind="", n_elements=8, forward_s=forward_s, backward_s=both_s - forward_s),
         *found,
-        *(_update(clock, kind, n, device) for kind in OPTIMIZERS for n in sizes),
+        *(_update(clock, kind, n, arena.device) for kind in OPTIMIZERS for n in sizes),
     ]
 
 
-def _measure(clock: Clock, kind: str, trial: Trial, n: int) -> KernelSample:
-    x = trial.x
+def _of_size(clock: Clock, arena: Arena, n: int) -> list[KernelSample]:
+    """Every kind over so many elements, in turn."""
+    trials = {kind: make(n, arena.device) for kind, make in TRIALS.items()}
+    works = {kind: _works(trial, arena) for kind, trial in trials.items()}
+    timings = iter(clock.in_turn([work for pair in works.values() for work in pair]))
+    found = []
+    for kind, pair in works.items():
+        forward_s, both_s = (next(timings).calm_s if len(pair) > i else 0.0 for i in range(2))
+        backward_s = max(both_s - forward_s, 0.1 * both_s)
+        found.append(KernelSample(kind=kind, n_elements=n, forward_s=forward_s, backward_s=backward_s))
+    return found
 
-    def both(operand: Tensor) -> Tensor:
-        leaf = operand.requires_grad_()
-        (gradient, *_) = torch.autograd.grad(trial.work(leaf), (leaf, *trial.parameters), incoming)
+
+def _works(trial: Trial, arena: Arena) -> tuple[Pool, ...]:
+    """Forward, and with backward where there is one."""
+    operands = [(trial.shape, trial.dtype)] * trial.n_inputs
+    with torch.no_grad():
+        incoming = torch.ones_like(trial.work(*(arena.cut(*operand) for operand in operands)))
+
+    def both(*inputs: Tensor) -> Tensor:
+        leaves = [each.detach().requires_grad_() for each in inputs]
+        out = trial.work(*leaves)
+        (gradient, *_) = torch.autograd.grad(out, (*leaves, *trial.parameters), incoming, allow_unused=True)
         return gradient
 
-    with torch.no_grad():
-        incoming = torch.ones_like(trial.work(x))
-        forward_s = clock.time(Pool.of(trial.work, x, incoming.nbytes)).calm_s
-    if not trial.has_gradient:
-        return KernelSample(kind=kind, n_elements=n, forward_s=forward_s, backward_s=0.0)
-    both_s = clock.time(Pool.of(both, x, x.nbytes)).calm_s
-    return KernelSample(kind=kind, n_elements=n, forward_s=forward_s, backward_s=max(both_s - forward_s, 0.1 * both_s))
+    forward = arena.pool(torch.no_grad()(trial.work), *operands)
+    return (forward, arena.pool(both, *operands)) if trial.has_gradient else (forward,)
 
 
 OPTIMIZERS: dict[str, Callable[[Iterable[Tensor]], torch.optim.Optimizer]] = {
@@ -215,6 +248,8 @@ def _parameters(n_tensors: int, n: int, device: str) -> list[Tensor]:
 def _update(clock: Clock, kind: str, n: int, device: str) -> KernelSample:
     """One update of ``n`` parameters, each time of others, as a step has them."""
     updates = [OPTIMIZERS[kind](_parameters(1, n, device)) for _ in range(max(1, min(8, 2**24 // n)))]
+    for update in updates:
+        update.step()  # makes its states
     turn = iter(range(10**9))
     timing = clock.time(lambda: updates[next(turn) % len(updates)].step())
     return KernelSample(kind=kind, n_elements=n, forward_s=timing.calm_s, backward_s=0.0)

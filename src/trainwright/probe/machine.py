@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -115,11 +115,10 @@ def measure(who: Identity, *, quick: bool, say: Say) -> MachineProfile:
     with tempfile.TemporaryDirectory(prefix="trainwright-probe-") as folder:
         for cut in cuts:
             say(f"measuring {cut.name}")
-            lessons = not quick and cut is cuts[0]
-            ranks = range(cut.n_processes)
-            samples = _run([_orders(cut, rank, Path(folder), quick=quick, lessons=lessons) for rank in ranks])
+            ask = Ask(quick=quick, first=cut is cuts[0])
+            samples = _run([_orders(cut, rank, Path(folder), ask) for rank in range(cut.n_processes)])
             answers.append(samples)
-            clusters.append(division_cluster(cut, samples, who))
+            clusters.append(division_cluster(cut, samples, who, clusters[0] if clusters else None))
     spread = statistics.median(sample.spread for samples in answers for sample in samples)
     disturbed = statistics.fmean(sample.disturbed_share for samples in answers for sample in samples)
     others_share = (_others_core_s() - others) / (time.perf_counter() - begin) / who.n_cores
@@ -175,7 +174,16 @@ THOROUGH_S = 5.0
 """Seconds of measuring that a division is given; what is spent follows, since steady figures end early."""
 
 
-def _orders(cut: Division, rank: int, folder: Path, *, quick: bool, lessons: bool) -> Orders:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """How thoroughly to measure a division, and whether it is the first."""
+
+    quick: bool
+    first: bool
+
+
+def _orders(cut: Division, rank: int, folder: Path, ask: Ask) -> Orders:
+    quick = ask.quick
     sizes = (2**10, 2**15, 2**18, 2**20, 2**22, 2**24)
     return Orders(
         device=cut.device,
@@ -185,7 +193,8 @@ def _orders(cut: Division, rank: int, folder: Path, *, quick: bool, lessons: boo
         budget_s=QUICK_S if quick else THOROUGH_S,
         link_sizes=sizes if quick else (*sizes, 2**26),
         dtypes=("fp32", "bf16") if cut.device == "cpu" else ("fp32", "bf16", "fp16"),
-        with_lessons=lessons and rank == 0,
+        with_all=ask.first or not quick,
+        with_lessons=ask.first and not quick and rank == 0,
         folder=str(folder),
     )
 

@@ -5,47 +5,54 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from trainwright.probe.clock import Clock
-from trainwright.probe.pool import Pool
+from trainwright.probe.pool import FAR_BYTES, Arena, Pool
 from trainwright.probe.samples import MatmulSample
 
 Layout = Literal["forward", "input_gradient", "weight_gradient"]
 TORCH_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-CPU_SHAPES = (
+Shape = tuple[int, int, int]
+CPU_SHAPES: tuple[Shape, ...] = (
     (2048, 256, 256), (1024, 512, 192), (1024, 128, 128), (512, 1024, 256), (256, 256, 2048), (64, 512, 512),
     (1024, 32, 512), (1024, 512, 32), (256, 2048, 256), (16, 256, 256), (256, 64, 64), (16, 768, 256), (768, 256, 16),
-    (32, 1024, 1024),
+    (32, 1024, 1024), (128, 1024, 1024), (512, 384, 1536),
 )  # fmt: skip
-"""(m, n, k), small enough for a core: 2 to 270 MFLOP."""
-GPU_SHAPES = tuple(tuple(16 * side for side in shape) for shape in CPU_SHAPES)
+"""(m, n, k), small enough for a core: 2 to 600 MFLOP."""
+GPU_SHAPES = tuple((16 * m, 16 * n, 16 * k) for m, n, k in CPU_SHAPES)
 
 
-def measure_matmuls(clock: Clock, device: str, dtypes: tuple[str, ...]) -> list[MatmulSample]:
-    """Every shape in every dtype: forward, and the two gradients for the first three shapes."""
-    shapes = CPU_SHAPES if device == "cpu" else GPU_SHAPES
-    samples = []
-    for dtype in dtypes:
-        for i, (m, n, k) in enumerate(shapes):
-            layouts: tuple[Layout, ...] = ("forward", "input_gradient", "weight_gradient") if i < 3 else ("forward",)
-            samples += [_measure(clock, device, dtype, (m, n, k), layout) for layout in layouts]
-    return samples
+LAYOUTS: tuple[Layout, ...] = ("forward", "input_gradient", "weight_gradient")
 
 
-def _measure(clock: Clock, device: str, dtype: str, shape: tuple[int, int, int], layout: Layout) -> MatmulSample:
-    """``shape`` is of the forward; the sample's shape is of the product that was done."""
+def measure_matmuls(clock: Clock, arena: Arena, dtypes: tuple[str, ...]) -> list[MatmulSample]:
+    """Every shape in every dtype and layout; ``m``, ``n``, ``k`` of a sample are those of the forward product."""
+    shapes = CPU_SHAPES if arena.device == "cpu" else GPU_SHAPES
+    asked = [(dtype, shape, layout) for dtype in dtypes for shape in shapes for layout in LAYOUTS]
+    far = Arena(device=arena.device, n_bytes=max(FAR_BYTES, arena.n_bytes))
+    timings = clock.in_turn([_work((arena, far), dtype, shape, layout) for dtype, shape, layout in asked])
+    return [
+        MatmulSample(dtype=dtype, m=m, n=n, k=k, layout=layout, seconds=timing.calm_s)
+        for (dtype, (m, n, k), layout), timing in zip(asked, timings, strict=True)
+    ]
+
+
+def _work(arenas: tuple[Arena, Arena], dtype: str, shape: Shape, layout: Layout) -> Pool:
+    """The product as a linear layer asks for it: x W^T, its gradient dY W, the weight's dY^T x.
+
+    Weights in fp32 were last touched a step ago; in 16 bits autocast has just made them.
+    """
+    near, far = arenas
     m, n, k = shape
     kind = TORCH_DTYPES[dtype]
-    x_mk = torch.randn(m, k, device=device).to(kind)
-    weight_nk = torch.randn(n, k, device=device).to(kind)
-    gradient_mn = torch.randn(m, n, device=device).to(kind)
-    size = kind.itemsize
+
+    def weight() -> Tensor:
+        return (far if dtype == "fp32" else near).cut((n, k), kind)
+
     if layout == "forward":
-        pool, done = Pool.of(lambda x: x @ weight_nk.t(), x_mk, m * n * size), (m, n, k)
-    elif layout == "input_gradient":
-        pool, done = Pool.of(lambda gradient: gradient @ weight_nk, gradient_mn, m * k * size), (m, k, n)
-    else:
-        pool, done = Pool.of(lambda x: gradient_mn.t() @ x, x_mk, n * k * size), (n, k, m)
-    timing = clock.time(pool)
-    return MatmulSample(dtype=dtype, m=done[0], n=done[1], k=done[2], layout=layout, seconds=timing.calm_s)
+        return near.pool_of(lambda x, w: x @ w.t(), lambda: (near.cut((m, k), kind), weight()))
+    if layout == "input_gradient":
+        return near.pool_of(torch.matmul, lambda: (near.cut((m, n), kind), weight()))
+    return near.pool(lambda gradient, x: gradient.t() @ x, ((m, n), kind), ((m, k), kind))

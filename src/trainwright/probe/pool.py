@@ -1,40 +1,84 @@
-"""Operands as a training step has them: many of a kind in turn, so that a cache holds only what a step's would."""
+"""Operands and results as a training step has them: others each time, cut from memory that was touched long ago."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import torch
+from torch import Tensor
 
-POOL_BYTES = 2**26
-MOST_OPERANDS = 64
+CPU_BYTES = 2**23
+GPU_BYTES = 2**28
+"""Memory that operands of a dtype are cut from, and twice what results are kept: what a few ops of a step touch."""
+FAR_BYTES = 2**26
+"""The same for what a step last touched a whole step ago: weights in the dtype they are kept in."""
+MOST_OPERANDS = 6
+
+Operand = tuple[tuple[int, ...], torch.dtype]
+"""Shape and dtype."""
+
+
+@dataclass(slots=True)
+class Arena:
+    """Numbers between 0.1 and 1.1 that operands are cut from, one behind the other, round and round.
+
+    What was cut last is thus not in a cache any more when the turn comes to it again, as in a step. Results stay until
+    half as many bytes of later ones are there, so that the next is not written over the last.
+    """
+
+    device: str
+    n_bytes: int = 0
+    flats: dict[torch.dtype, Tensor] = field(default_factory=dict)
+    ends: dict[torch.dtype, int] = field(default_factory=dict)
+    kept: deque[tuple[Tensor, int]] = field(default_factory=deque)
+    kept_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.n_bytes = self.n_bytes or (CPU_BYTES if self.device == "cpu" else GPU_BYTES)
+
+    def cut(self, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
+        """The next part of the arena as a tensor of this shape."""
+        n = prod(shape)
+        flat = self.flats.get(dtype)
+        if flat is None or flat.numel() < n:
+            size = max(self.n_bytes // dtype.itemsize, n)
+            flat = self.flats[dtype] = torch.rand(size, device=self.device).add_(0.1).to(dtype)
+        begin = self.ends.get(dtype, 0)
+        begin = begin if begin + n <= flat.numel() else 0
+        self.ends[dtype] = begin + (n + 63) // 64 * 64
+        return flat[begin : begin + n].view(shape)
+
+    def keep(self, result: Tensor) -> None:
+        """Hold a result for a while."""
+        self.kept.append((result, result.nbytes))
+        self.kept_bytes += result.nbytes
+        while self.kept_bytes > self.n_bytes // 2 and len(self.kept) > 1:
+            self.kept_bytes -= self.kept.popleft()[1]
+
+    def pool(self, work: Callable[..., Tensor], *operands: Operand) -> Pool:
+        """``work`` on operands of these shapes, others each time."""
+        return self.pool_of(work, lambda: tuple(self.cut(shape, dtype) for shape, dtype in operands))
+
+    def pool_of(self, work: Callable[..., Tensor], make: Callable[[], tuple[Tensor, ...]]) -> Pool:
+        """``work`` on what ``make`` gives, other operands each time."""
+        first = make()
+        n = max(2, min(MOST_OPERANDS, self.n_bytes // max(each.nbytes for each in first)))
+        return Pool(work=work, operands=[first, *(make() for _ in range(n - 1))], keep=self.keep)
 
 
 @dataclass(slots=True)
 class Pool:
-    """Calls ``work`` on the next of its operands and keeps the result until its turn comes again.
+    """Calls ``work`` on the next of its operands and keeps the result a while."""
 
-    As many operands as fit in POOL_BYTES, at most MOST_OPERANDS: a step over tensors of this size touches about as
-    many before it comes back to one, whatever the size.
-    """
-
-    work: Callable[[torch.Tensor], torch.Tensor]
-    operands: list[torch.Tensor]
-    results: list[torch.Tensor | None] = field(default_factory=list)
+    work: Callable[..., Tensor]
+    operands: Sequence[tuple[Tensor, ...]]
+    keep: Callable[[Tensor], None]
     position: int = 0
-
-    @classmethod
-    def of(cls, work: Callable[[torch.Tensor], torch.Tensor], operand: torch.Tensor, result_bytes: int = 0) -> Pool:
-        """A pool of copies of one operand, with room for the results that the process has touched already."""
-        each = operand.numel() * operand.element_size() + result_bytes
-        n = max(1, min(MOST_OPERANDS, POOL_BYTES // max(each, 1)))
-        operands = [operand, *(operand.clone() for _ in range(n - 1))]
-        torch.zeros(n * result_bytes, dtype=torch.uint8, device=operand.device)
-        return cls(work=work, operands=operands, results=[None] * n)
 
     def __call__(self) -> None:
         """One call of the work."""
         self.position = (self.position + 1) % len(self.operands)
-        self.results[self.position] = None
-        self.results[self.position] = self.work(self.operands[self.position])
+        self.keep(self.work(*self.operands[self.position]))

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from trainwright.hardware.cluster import Cluster, NodeGroup
-from trainwright.hardware.device import AttentionCurve, Device, Efficiency, MatmulCurve, Saturation
+from trainwright.hardware.device import (
+    AttentionCurve,
+    Device,
+    Efficiency,
+    MatmulCurve,
+    PassRate,
+    ProductCurve,
+    Saturation,
+)
 from trainwright.hardware.link import Link
 from trainwright.probe import fit
 from trainwright.probe.division import Division
@@ -18,11 +27,18 @@ CPU_BLOCK = 16
 """Channels of oneDNN's layout with AVX-512 (nChw16c)."""
 
 
-def division_cluster(cut: Division, answers: Sequence[Samples], who: Identity) -> Cluster:
-    """One node of ``n_processes`` devices, joined by what their collectives took."""
+def division_cluster(cut: Division, answers: Sequence[Samples], who: Identity, first: Cluster | None = None) -> Cluster:
+    """One node of ``n_processes`` devices, joined by what their collectives took.
+
+    Kinds of products that were not measured here are those of the ``first`` division, as much slower (or faster) as
+    plain products and streams are.
+    """
     link = _link(answers, cut)
+    device = _device(cut, answers, who)
+    if first is not None:
+        device = _completed(device, first.groups[0].device)
     group = NodeGroup(
-        device=_device(cut, answers, who),
+        device=device,
         n_nodes=1,
         devices_per_node=cut.n_processes,
         intra=link,
@@ -53,6 +69,46 @@ def _device(cut: Division, answers: Sequence[Samples], who: Identity) -> Device:
     )
 
 
+def _completed(device: Device, first: Device) -> Device:
+    """The device with the first's kinds of products, where it has none of its own."""
+    own, known = device.efficiency.products, first.efficiency.products
+    stream = device.memory_bytes_per_s / first.memory_bytes_per_s
+    borrowed = {
+        kind: {dtype: scaled(curve, _ratio(own, known, dtype), stream) for dtype, curve in known[kind].items()}
+        for kind in known
+        if kind not in own
+    }
+    return replace(device, efficiency=replace(device.efficiency, products={**own, **borrowed}))
+
+
+def _ratio(
+    own: Mapping[str, Mapping[str, ProductCurve]], known: Mapping[str, Mapping[str, ProductCurve]], dtype: str
+) -> float:
+    """How much faster plain products are here."""
+    if "matmul" not in own or "matmul" not in known:
+        return 1.0
+    return own["matmul"][dtype].forward.flop_per_s / known["matmul"][dtype].forward.flop_per_s
+
+
+def scaled(curve: ProductCurve, arithmetic: float, stream: float) -> ProductCurve:
+    """The curve with so many times the FLOP and the bytes per second."""
+
+    def faster(rate: PassRate) -> PassRate:
+        return replace(
+            rate,
+            flop_per_s=rate.flop_per_s * arithmetic,
+            bytes_per_s=rate.bytes_per_s * stream,
+            weight_bytes_per_s=rate.weight_bytes_per_s * stream,
+        )
+
+    return replace(
+        curve,
+        forward=faster(curve.forward),
+        input_gradient=faster(curve.input_gradient),
+        weight_gradient=faster(curve.weight_gradient),
+    )
+
+
 def _efficiency(cut: Division, answers: Sequence[Samples]) -> tuple[dict[str, float], Efficiency]:
     """(peak by dtype, curves)."""
     key_block = fit.CPU_KEY_BLOCK if cut.device == "cpu" else 1
@@ -60,9 +116,9 @@ def _efficiency(cut: Division, answers: Sequence[Samples]) -> tuple[dict[str, fl
     matmul: dict[str, MatmulCurve] = {}
     attention: dict[str, AttentionCurve] = {}
     for dtype in sorted({sample.dtype for sample in answers[0].matmuls}):
-        products = [s for a in answers for s in a.matmuls if s.dtype == dtype]
+        matmuls = [s for a in answers for s in a.matmuls if s.dtype == dtype]
         attentions = [s for a in answers for s in a.attention if s.dtype == dtype]
-        peaks[dtype], matmul[dtype] = fit.matmul_curve(products)
+        peaks[dtype], matmul[dtype] = fit.matmul_curve(matmuls)
         attention[dtype] = fit.attention_curve(attentions, key_block)
     bare = statistics.median(a.dispatch.bare_s for a in answers)
     points = [fit.stream_points(a.streams, bare) for a in answers]
@@ -70,6 +126,9 @@ def _efficiency(cut: Division, answers: Sequence[Samples]) -> tuple[dict[str, fl
         (column[0][0], statistics.median(rate for _, rate in column)) for column in zip(*points, strict=True)
     )
     block = CPU_BLOCK if cut.device == "cpu" else 1
+    products = [s for a in answers for s in a.products]
+    if cut.device == "cpu":
+        products += [s for a in answers for s in fit.plain_products(a.matmuls, bare)]
     widest = max(rate for _, rate in middle)
     unused = Saturation(best=attention["fp32"].forward_flop_per_s / peaks["fp32"], half=0.0)
     return peaks, Efficiency(
@@ -81,7 +140,7 @@ def _efficiency(cut: Division, answers: Sequence[Samples]) -> tuple[dict[str, fl
         stream_points=middle,
         attention_curves=attention,
         kernels=fit.kernel_rates([s for a in answers for s in a.kernels]),
-        products=fit.product_curves([s for a in answers for s in a.products], block),
+        products=fit.product_curves(products, block),
         tensor_s=statistics.median(a.dispatch.tensor_s for a in answers),
         source=SOURCE,
     )

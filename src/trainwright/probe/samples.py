@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
-    """What one process is told. ``folder`` holds the meeting file and the answers."""
+    """What one process is told. ``folder`` holds the meeting file and the answers; without ``with_all`` convolutions,
+    LSTM layers and large kernels are left out.
+    """
 
     device: str
     rank: int
@@ -17,13 +19,14 @@ class Orders:
     budget_s: float
     link_sizes: tuple[int, ...]
     dtypes: tuple[str, ...]
+    with_all: bool
     with_lessons: bool
     folder: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatmulSample:
-    """One product (m, k) x (k, n), measured."""
+    """A linear layer's product (m, k) x (k, n), or the gradient of one of its operands (``layout``), measured."""
 
     dtype: str
     m: int
@@ -31,6 +34,12 @@ class MatmulSample:
     k: int
     layout: str
     seconds: float
+
+    @property
+    def sides(self) -> tuple[int, int, int]:
+        """(m, n, k) of the product that was done: dX = dY W is (m, n) x (n, k), dW = dY^T X is (n, m) x (m, k)."""
+        done = {"input_gradient": (self.m, self.k, self.n), "weight_gradient": (self.n, self.k, self.m)}
+        return done.get(self.layout, (self.m, self.n, self.k))
 
     @property
     def flop_per_s(self) -> float:
@@ -82,9 +91,9 @@ class ProductSample:
     flop: float
     moved_bytes: float
     weight_bytes: float
-    forward_s: float
-    input_gradient_s: float
-    weight_gradient_s: float
+    forward_s: float = 0.0
+    input_gradient_s: float = 0.0
+    weight_gradient_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,13 +16,14 @@ from trainwright.probe.allocator import keep_pages
 from trainwright.probe.attention import measure_attention
 from trainwright.probe.caches import measure_caches
 from trainwright.probe.clock import Clock, cpu_done
-from trainwright.probe.convolution import measure_convolutions, measure_lstms
+from trainwright.probe.convolution import measure_products
 from trainwright.probe.dispatch import measure_dispatch
 from trainwright.probe.exercises import measure_exercises
 from trainwright.probe.kernels import measure_kernels
 from trainwright.probe.links import measure_links
 from trainwright.probe.matmul import measure_matmuls
 from trainwright.probe.memory import exp_per_s, measure_streams
+from trainwright.probe.pool import Arena
 from trainwright.probe.samples import Orders, Samples
 
 
@@ -33,18 +34,18 @@ def work(orders: Orders) -> Samples:
     if orders.n_ranks > 1:
         _join(orders)
     device = "cpu" if orders.device == "cpu" else f"cuda:{orders.rank}"
-    clock = _clock(orders)
     begin = time.perf_counter()
     resident = _resident_bytes() if orders.n_ranks == 1 else 0.0
     warm_up(WARM_S if orders.device == "cpu" else 0.0)
-    matmuls = measure_matmuls(clock, device, orders.dtypes)
-    streams = measure_streams(clock, device)
+    clock, arena = _clock(orders), Arena(device=device)
+    matmuls = measure_matmuls(clock, arena, orders.dtypes)
+    streams = measure_streams(clock, arena)
     exponentials = exp_per_s(clock, device)
-    attention = measure_attention(clock, device, orders.dtypes)
+    attention = measure_attention(clock, arena, orders.dtypes)
     dispatch = measure_dispatch(clock, device)
-    kernels = measure_kernels(clock, device)
-    products = [*measure_convolutions(clock, device, orders.dtypes), *measure_lstms(clock, device, orders.dtypes)]
-    links = measure_links(device, orders.link_sizes, orders.budget_s) if orders.n_ranks > 1 else []
+    kernels = measure_kernels(clock, arena, with_large=orders.with_all)
+    products = measure_products(clock, arena, orders.dtypes, rare=orders.with_lessons) if orders.with_all else []
+    links = measure_links(device, orders.link_sizes, orders.budget_s / 2.0) if orders.n_ranks > 1 else []
     samples = Samples(
         matmuls=tuple(matmuls),
         streams=streams,
@@ -69,8 +70,9 @@ def work(orders: Orders) -> Samples:
     return samples
 
 
-WARM_S = 1.5
-"""A processor holds its highest clock for about a second; a training step has the one after that."""
+WARM_S = 0.7
+"""A processor holds its highest clock for a second or so, and has begun with its imports; a training step has the clock
+after that."""
 
 
 def warm_up(seconds: float) -> None:
@@ -95,6 +97,7 @@ def _clock(orders: Orders) -> Clock:
         meet=dist.barrier if together else cpu_done,
         done=cpu_done if orders.device == "cpu" else torch.cuda.synchronize,
         budget_s=orders.budget_s / 120.0,
+        rounds=max(3, round(1.2 * orders.budget_s)),
         hurry_after_s=HURRY * orders.budget_s,
     )
 

@@ -34,8 +34,8 @@ MEASURED_PARTS = {
 LEAST_S = 1e-7
 """Seconds of a step below which a part is not told."""
 
-HEAD_FORWARD_SHARE = 1.0 / 3.0
-"""Of the head and loss a third is forward: backward does two matmuls for every forward one."""
+FORWARD_SHARE = 1.0 / 3.0
+"""Of head and loss, and of what issuing kernels takes, a third is forward: backward has two for every forward one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +65,9 @@ class Line:
 def predicted_parts(chosen: Candidate) -> dict[str, float]:
     """The predicted seconds, grouped as a run can measure them; together they are the step."""
     parts = {name: sum(chosen.time.get(p, 0.0) for p in inside) for name, inside in MEASURED_PARTS.items()}
-    head = chosen.time.get("head_loss", 0.0)
-    parts["forward"] += HEAD_FORWARD_SHARE * head
-    parts["backward"] += (1.0 - HEAD_FORWARD_SHARE) * head
+    inside = chosen.time.get("head_loss", 0.0) + chosen.time.get("dispatch", 0.0)
+    parts["forward"] += FORWARD_SHARE * inside
+    parts["backward"] += (1.0 - FORWARD_SHARE) * inside
     parts["other"] = chosen.step_s - sum(parts.values())
     return parts
 
