@@ -171,13 +171,12 @@ def _casts(op: Op, shard: Shard, how: Arithmetic) -> BlockCost:
         return BlockCost(
             forward_stream_s=weights, backward_stream_s=gradients + outputs, forward_kernels=1.0, backward_kernels=2.0
         )
-    inputs = product.m * product.k * product.count
+    inputs, kernels = product.m * product.k * product.count, 2.0 * n_weights
     return BlockCost(
         forward_stream_s=weights + n_weights * cast_s(inputs, how.device),
         backward_stream_s=gradients + n_weights * cast_s(inputs, how.device, backward=True),
-        forward_kernels=2.0 * n_weights,
-        backward_kernels=2.0 * n_weights,
-    )
+        forward_kernels=kernels, backward_kernels=kernels,
+    )  # fmt: skip
 
 
 def _with_parameters(op: Op, shard: Shard, how: Arithmetic, cost: BlockCost) -> BlockCost:
