@@ -109,7 +109,14 @@ def plain_attention_s(shape: AttentionShape, dtype: str, device: Device, *, back
     if backward:
         products = tuple(half for p in products for half in (p.input_gradient, p.weight_gradient))
     pairs = heads * shape.pairs
+    unit = "fp32" if dtype in ("fp16", "bf16") and shape.qk_dim % ALIGNED and device.kind == "gpu" else dtype
     total: Number = stream_s(passes * pairs * DTYPE_BYTES[dtype], device, transcendental=0.0 if backward else pairs)
     for product in products:
-        total = total + matmul_s(product, dtype, device)
+        total = total + matmul_s(product, unit, device)
     return total
+
+
+ALIGNED = 8
+"""Elements of 16 bits in the 16 bytes that matrix units load at a time: heads of another width are multiplied by plain
+cores. Source: NVIDIA, "Matrix multiplication background", section 4.1 (cuBLAS before 11 and batched strides after it);
+Anthony et al., arXiv:2401.14489, figure 7 (attention by the power of two that divides a head's width)."""

@@ -8,7 +8,7 @@ and ``States`` depend on different choices, so that a search prices each once fo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -186,7 +186,8 @@ def dispatch_s(setting: Setting) -> float:
 
 
 def join(many: Sequence[Ingredients]) -> Ingredients:
-    """Tables of candidates side by side; each must have the usual three rows of stages."""
+    """Tables of candidates side by side, in the usual three rows of stages."""
+    many = [_in_three(one) for one in many]
     lengths = [one.work.n_micro.shape for one in many]
     return Ingredients(
         work=Work(**_joined([one.work for one in many])),
@@ -195,6 +196,26 @@ def join(many: Sequence[Ingredients]) -> Ingredients:
             name: np.concatenate([np.broadcast_to(one.overlaps[name], n) for one, n in zip(many, lengths, strict=True)])
             for name in OVERLAPS
         },
+    )
+
+
+def _in_three(one: Ingredients) -> Ingredients:
+    """Stages given one by one as the first, the fullest of those between for all of them, and the last."""
+    layers = one.work.layers
+    if len(layers) == 3:
+        return one
+    inner = layers[1:-1]
+    fullest = 1 + int(np.argmax(inner[:, 0])) if len(inner) else 0
+    rows = [0, fullest, len(layers) - 1]
+    between = np.sum(inner, axis=0) / layers[fullest]
+    weight = np.stack([np.ones_like(between), between, np.full_like(between, float(len(layers) > 1))])
+
+    def kept(value: Array) -> Array:
+        return value[rows] if value.ndim == 2 else value
+
+    work = {f.name: kept(getattr(one.work, f.name)) for f in fields(Work)} | {"weight": weight}
+    return replace(
+        one, work=Work(**work), states=States(**{f.name: kept(getattr(one.states, f.name)) for f in fields(States)})
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from trainwright.cost.published.gaps import NAMED_MICRO_BATCHES, filled, row_batch, unstated_micro_batch
@@ -58,6 +59,7 @@ def strategy_of(row: Row, model: ModelSpec, cluster: Cluster, seq: int) -> Strat
         sequence_parallel=tp > 1 and (known.sequence_parallel if stated_sp is None else stated_sp),
         schedule="interleaved" if vpp > 1 and pp > 1 else "1f1b",
         virtual_stages=max(vpp, 1) if pp > 1 else 1,
+        stages=uneven(row, pp),
         recompute=recompute(row),
         precision=supported(precision(row), device),
         offload=offload(row),
@@ -106,6 +108,15 @@ def degrees(row: Row, model: ModelSpec, device: Device, n_devices: int) -> tuple
 def chunks(row: Row, pp: int) -> int:
     """Chunks of a stage where the row names none: Llama 3 had one block in each (arXiv:2407.21783, section 3.3.2)."""
     return round(row.count("layers", pp) / pp) if row.says("llama 3 herd") else 1
+
+
+def uneven(row: Row, pp: int) -> tuple[int, ...] | None:
+    """Blocks of each stage where a row says that the last one, which has the head, holds fewer than its share."""
+    told, layers = re.search(r"(\d+) layers on last stage", row["other_notes"]), row.count("layers", 0)
+    if not told or pp < 2 or int(told[1]) >= layers // pp:
+        return None
+    each, more = divmod(layers - int(told[1]), pp - 1)
+    return (*(each + (stage < more) for stage in range(pp - 1)), int(told[1]))
 
 
 def least_divisor(total: int, least: float) -> int:
