@@ -108,9 +108,16 @@ def cp_s(stages: Stages, table: Table, where: Spans) -> Array:
     return each * stages.n_body
 
 
-def pp_s(boundary_bytes: Array, table: Table, where: Spans) -> Array:
-    """Seconds to send one micro-batch's activations to the next stage."""
-    seconds: Array = collective_s("p2p", boundary_bytes / table.split, where.pp) * np.where(table.pp > 1, 1.0, 0.0)
+def pp_s(boundary_bytes: Array, table: Table, where: Spans, stack: Stack) -> Array:
+    """Seconds to send one micro-batch's activations to the next stage.
+
+    With ``scatter_sends`` each tensor-parallel rank sends its part and the next stage gathers them again inside its
+    node. Source: Narayanan et al., SC21 (arXiv:2104.04473), section 4.1; DeepSpeed's PartitionedTensor.
+    """
+    split, gathered = table.split, np.zeros(table.n)
+    if stack.scatter_sends and not table.strategy.sequence_parallel:
+        split, gathered = table.tp, collective_s("all_gather", boundary_bytes, where.tp)
+    seconds: Array = (collective_s("p2p", boundary_bytes / split, where.pp) + gathered) * (table.pp > 1)
     return seconds
 
 

@@ -117,7 +117,7 @@ def work(setting: Setting, where: Spans) -> Work:
         "weight": held.weight,
     }
     once: dict[str, Number] = {
-        "send": pp_s(_boundary_bytes(setting), rows, where),
+        "send": pp_s(_boundary_bytes(setting), rows, where, stack),
         "step_idle": stack.step_s,
         "data": samples_s(rows, setting.how.device.kind),
         "n_micro": rows.n_micro,

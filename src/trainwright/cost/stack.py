@@ -43,6 +43,7 @@ class Stack:
     "selective" recomputes; None: the attention core only. ``selective_streams``: all but products and attention, which
     it keeps. ``scatter_every_micro_batch``: fully sharded gradients are
     reduced after each micro-batch. ``sequence_parallel``: what tp does in this software when nobody says.
+    ``scatter_sends``: stages send each tensor-parallel rank its part and gather it there, else each the whole.
     ``convolution``: priced as the plain product it stands for (what the corrections of stacks with published networks
     were fitted with) or as its kernel; ``channels_last``: images lie in memory as tensor cores want them.
     """
@@ -81,6 +82,7 @@ class Stack:
     selective_share: float | None = None
     selective_streams: bool = False
     scatter_every_micro_batch: bool = True
+    scatter_sends: bool = False
     bucket_bytes: float | None = None
     step_collectives: float = 0.0
     sequence_parallel: bool = False
