@@ -88,7 +88,7 @@ def main(paths: list[Path]) -> int:
     cases, _ = read_cases(paths)
     timed = [case for case in cases if case.step_s is not None]
     measured = measure(timed)
-    everything = fit(measured, n_rounds=12)
+    everything = fit(measured, n_rounds=24)
     blocks = [table("everywhere", everything.everywhere, len(timed))]
     for level, logs_by_name, names in zip(LEVELS, everything.by_level, measured.names, strict=True):
         rows = Counter(names)

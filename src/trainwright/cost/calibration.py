@@ -129,6 +129,13 @@ def huber_weights(residuals: Array, weights: Array) -> Array:
     return weights * np.minimum(1.0, HUBER / np.maximum(np.abs(residuals), 1e-9)) / NOISE**2
 
 
+def huber_losses(residuals: Array, weights: Array) -> Array:
+    """Half the squares of residuals within HUBER, growing as the residual beyond."""
+    size = np.abs(residuals)
+    answer: Array = weights * np.where(size < HUBER, 0.5 * size**2, HUBER * (size - 0.5 * HUBER)) / NOISE**2
+    return answer
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prior:
     """Where a fit starts, what it adds to (log scales of each row), and how far it may go."""
@@ -138,7 +145,7 @@ class Prior:
     spreads: Array = field(default_factory=lambda: SPREADS)
 
 
-def fit(measured: Measured, n_rounds: int = 8, prior: Prior | None = None) -> Corrections:
+def fit(measured: Measured, n_rounds: int = 16, prior: Prior | None = None) -> Corrections:
     """Corrections of everything, and of every name at every level of the measurements."""
     prior = prior or Prior()
     spreads = np.vstack([prior.spreads, OWNER_SPREADS]) if measured.owners else prior.spreads
@@ -146,13 +153,36 @@ def fit(measured: Measured, n_rounds: int = 8, prior: Prior | None = None) -> Co
     theta = layout.pack(prior.start)
     places = layout.places(measured.groups)
     base = 0.0 if prior.base is None else prior.base
-    for _ in range(n_rounds):
+    inverse = layout.precision
+
+    def misfit(theta: Array) -> tuple[float, Array, Array]:
+        """What is minimized, the log scales of each row, and what is predicted with them."""
         log_scales = base + theta[places].sum(axis=1)
         at = predict(measured.parts, log_scales)
+        lost = huber_losses(np.log(measured.seconds / at), measured.weights)
+        return float(lost.sum() + 0.5 * np.sum(inverse * theta**2)), log_scales, at
+
+    best, log_scales, at = misfit(theta)
+    for _ in range(n_rounds):
         residuals = np.log(measured.seconds / at)
         each = slopes(measured.parts, log_scales, range(len(KINDS)), at)
-        theta = theta + _newton(layout, places, each, residuals, (huber_weights(residuals, measured.weights), theta))
+        step = _newton(layout, places, each, residuals, (huber_weights(residuals, measured.weights), theta))
+        before = best
+        for share in HALVINGS:
+            found = misfit(theta + share * step)
+            if found[0] < best:
+                theta, (best, log_scales, at) = theta + share * step, found
+                break
+        if best > before * (1.0 - ENOUGH):
+            break
     return layout.unpack(theta, len(measured.names))
+
+
+HALVINGS = (1.0, 0.5, 0.25, 0.125)
+"""Shares of a step tried until the misfit falls: what overlaps makes it bend more than Gauss and Newton assume."""
+
+ENOUGH = 1e-4
+"""A round that lowers the misfit by a smaller share is the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +197,12 @@ class _Layout:
         return np.concatenate(
             [self.spreads[0], *(np.tile(self.spreads[1 + i], len(names)) for i, names in enumerate(self.names))]
         )
+
+    @property
+    def precision(self) -> Array:
+        """1 / spread^2 of each constant; 0 of those that are not fitted."""
+        answer: Array = np.where(self.spread > 0, 1.0 / np.maximum(self.spread, 1e-9) ** 2, 0.0)
+        return answer
 
     def places(self, groups: tuple[tuple[str, ...], ...]) -> Array:
         """Indices of the constants behind each log scale: (steps, 1 + levels, kinds)."""
@@ -198,9 +234,8 @@ def _newton(layout: _Layout, places: Array, each: Array, residuals: Array, state
     slope for each kind at each level and nothing else.
     """
     weights, theta = state
-    precision = np.zeros_like(theta)
-    free = layout.spread > 0
-    precision[free] = 1.0 / layout.spread[free] ** 2
+    precision = layout.precision
+    free = precision > 0
     flat, size = places.ravel(), len(theta)
 
     def spread_out(values: Array) -> Array:

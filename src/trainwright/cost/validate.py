@@ -115,7 +115,7 @@ def blind_scales(measured: Measured, sources: Array, everything: Corrections | N
         inside = np.isin(sources, fold)
         if inside.all():
             continue
-        others = fit(measured.take(np.flatnonzero(~inside)), n_rounds=4, prior=Prior(start=start))
+        others = fit(measured.take(np.flatnonzero(~inside)), n_rounds=8, prior=Prior(start=start))
         answer[inside] = others.of_all(measured.take(np.flatnonzero(inside)))
     return answer
 

@@ -29,6 +29,8 @@ STACKS: tuple[tuple[str, str], ...] = (
     (r"pax|t5x", "paxml"),
     (r"neuron", "neuron"),
     (r"modellink|mindspore|ascend", "mindspeed"),
+    # Megatron-Core with Transformer Engine on Hopper is what NeMo runs on
+    (r"mcore r0\.8|readme strong scaling|megatron-lm examples/llama", "nemo"),
     (r"mlperf.*(megatron|nemo)|nemo|megatron-bridge|moe-modelzoo|together", "nemo"),
     (r"mlperf", "mlperf"),
     (r"transformer-xl|deeplearningexamples|ngc|lddl", "ngc"),
@@ -46,11 +48,35 @@ STACKS: tuple[tuple[str, str], ...] = (
 def stack_name(row: Row) -> str:
     """The stack that fits what the row says of its source, framework and device."""
     text = f"{row['source']} {row['framework']} {row['gpu']}".casefold()
+    if is_recipe(row):
+        return "nemo"
     return next((name for pattern, name in STACKS if re.search(pattern, text)), "fsdp")
 
 
+def is_recipe(row: Row) -> bool:
+    """Whether an MLPerf row is a language model on NVIDIA's devices: all submitters run NVIDIA's NeMo container."""
+    return row["source"].startswith("MLPerf") and is_decoder(row) and bool(re.search(NVIDIA, row["gpu"]))
+
+
+NVIDIA = r"\b(A100|H100|H200|B200|B300|GB200|GB300|L40S)\b"
+
+
+def is_decoder(row: Row) -> bool:
+    """Whether the row's name is a GPT or a Llama."""
+    return bool(re.search(r"gpt|llama", row["model_name"].casefold()))
+
+
+def in_narrow_rounds(row: Row) -> bool:
+    """Whether an MLPerf row is a language model of round 3.1 or later, which all vendors with FP8 ran in FP8.
+
+    Source: MLCommons, Training v3.1 results, November 2023: NVIDIA's since v3.0, Intel's Gaudi 2 since v3.1.
+    """
+    found = re.match(r"MLPerf Training v(\d+\.\d+)", row["source"])
+    return bool(found) and is_decoder(row) and float(found[1] if found else 0) > 3.05 and "TPU" not in row["gpu"]
+
+
 def precision(row: Row) -> Precision:
-    """The format of the wide matmuls; a row that says nothing ran in 16 bits.
+    """The format of the wide matmuls; a row that says nothing ran in 16 bits, but for late MLPerf's.
 
     >>> from trainwright.cost.published.row import COLUMNS
     >>> blank = dict.fromkeys(COLUMNS, "")
@@ -58,8 +84,10 @@ def precision(row: Row) -> Precision:
     ('fp8', 'fp16')
     """
     text = row["precision"].casefold()
-    if re.search(r"nvfp4|fp4\)", text) and "nf4" not in text and "fp8 or" not in text:
+    if re.search(r"nvfp4|fp4\)", text) and "nf4" not in text:
         return "fp4"
+    if not text and in_narrow_rounds(row):
+        return "fp8"
     if "fp8" in text or "int8 mixed" in text:
         return "fp8"
     if "tf32" in text:

@@ -9,6 +9,7 @@ from trainwright.cost.published.gaps import NAMED_MICRO_BATCHES, filled, row_bat
 from trainwright.cost.published.row import Row
 from trainwright.cost.published.software import (
     is_lora,
+    is_recipe,
     offload,
     precision,
     recompute,
@@ -93,9 +94,11 @@ def supported(wanted: Precision, device: Device) -> Precision:
 def degrees(row: Row, model: ModelSpec, device: Device, n_devices: int) -> tuple[int, int, int]:
     """(tp, pp, cp) as stated; where the row names none, the least that leaves a sample and the states their room."""
     tp, pp, cp = (max(row.count(axis, 1), 1) for axis in ("tp", "pp", "cp"))
-    if row["tp"] or row["pp"] or zero_stage(row) == 3 or is_lora(row):
+    if row["tp"] or row["pp"] or zero_stage(row) == 3:
         return tp, pp, cp
     batch = row.count("global_batch", n_devices)
+    if is_lora(row):  # adapters have next to no states: samples are cut
+        return tp, pp, max(n_devices // batch, 1) if row["source"].startswith("MLPerf") else cp
     ways = max(n_devices / batch, STATE_BYTES * model.n_parameters / (FULL_SHARE * device.memory_bytes), 1.0)
     tp = power_of_two(min(ways, 8, n_devices))
     if row.count("seq_len", 0) > LONG and not row.says("without context parallel"):
@@ -106,8 +109,12 @@ def degrees(row: Row, model: ModelSpec, device: Device, n_devices: int) -> tuple
 
 
 def chunks(row: Row, pp: int) -> int:
-    """Chunks of a stage where the row names none: Llama 3 had one block in each (arXiv:2407.21783, section 3.3.2)."""
-    return round(row.count("layers", pp) / pp) if row.says("llama 3 herd") else 1
+    """Chunks of a stage where the row names none: one block in each for Llama 3 (arXiv:2407.21783, section 3.3.2).
+
+    MLPerf's GPT-3 too, as the configurations of v3.0 that are told have it.
+    """
+    one_each = row.says("llama 3 herd") or (is_recipe(row) and row["source"].endswith("v3.1 result logs"))
+    return round(row.count("layers", pp) / pp) if one_each else 1
 
 
 def uneven(row: Row, pp: int) -> tuple[int, ...] | None:
