@@ -11,6 +11,7 @@ from trainwright.cost.step import TIME_PARTS, estimate_step
 from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
 from trainwright.models.catalogue import model
+from trainwright.models.spec import Attention, Block
 
 GPT3 = model("gpt3-175b")
 WORK = Workload(global_batch=64, seq=2048)
@@ -66,6 +67,28 @@ def test_interleaving_divides_the_bubble() -> None:
     chunks = estimate(Strategy(tp=8, pp=8, schedule="interleaved", virtual_stages=3))
     assert chunks.time["bubble"] == pytest.approx(plain.time["bubble"] / 3, rel=1e-3)
     assert chunks.time["pp_communication"] > plain.time["pp_communication"]
+
+
+def test_stages_send_parts_where_the_software_does() -> None:
+    work = Strategy(tp=8, pp=8, recompute="full")
+    whole = estimate_step(GPT3, WORK, work, a100_cluster(8), replace(stack("megatron-2021"), scatter_sends=False))
+    assert estimate(work).time["pp_communication"] < 0.4 * whole.time["pp_communication"]
+
+
+def test_heads_that_matrix_units_cannot_load_are_slow() -> None:
+    aligned, odd = (
+        estimate_step(
+            replace(GPT3, blocks=tuple(_with_heads(block, width) for block in GPT3.blocks)),
+            WORK, Strategy(tp=8, pp=8), a100_cluster(8), stack("megatron-2021"),
+        )
+        for width in (128, 132)
+    )  # fmt: skip
+    assert odd.time["forward"] > 1.1 * aligned.time["forward"]
+
+
+def _with_heads(block: Block, width: int) -> Block:
+    ops = (replace(op, qk_dim=width, v_dim=width) if isinstance(op, Attention) else op for op in block.ops)
+    return replace(block, ops=tuple(ops))
 
 
 def test_overlap_hides_gradients_and_says_so() -> None:

@@ -53,6 +53,8 @@ def walk_blocks(model: ModelSpec, workload: Workload, keeper: Keeper, fresh: Arr
         at = replace(keeper, strategy=one)
         return tuple(_block(block, workload, at, np.asarray(is_fresh, dtype=np.bool_)) for block in model.blocks)
 
+    if columns[0].size == 1:  # plain numbers are several times as fast as arrays of one
+        return walk(*(column[0].item() for column in columns))
     return once_per_combination(tuple(columns), walk, _spread)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 
 import numpy as np
 
@@ -113,6 +114,7 @@ class BlockCost:
 
 
 _NAMES = tuple(field.name for field in fields(BlockCost))
+_FIGURES = attrgetter(*_NAMES)
 
 
 def block_cost(block: Block, shard: Shard, how: Arithmetic) -> BlockCost:
@@ -128,7 +130,7 @@ def added(costs: Iterable[BlockCost]) -> BlockCost:
     every = tuple(costs)
     if len(every) == 1:
         return every[0]
-    return BlockCost(**{name: sum([getattr(cost, name) for cost in every], start=0.0) for name in _NAMES})
+    return BlockCost(**dict(zip(_NAMES, map(sum, zip(*map(_FIGURES, every), strict=True)), strict=True)))
 
 
 def _casts(op: Op, shard: Shard, how: Arithmetic) -> BlockCost:

@@ -80,11 +80,13 @@ def passes(op: Matmul, product: Product, of: Operands, device: Device) -> Passes
     dtype = _multiplied(dtype, device)
     cut = _cut(product.weight_gradient, device)
     if not op.is_convolution:
-        whole = matmul_s(product.weight_gradient, dtype, device)
+        weight_s = matmul_s(product.weight_gradient, dtype, device)
+        if np.ndim(cut.count) or cut.count > product.count:
+            weight_s = np.minimum(weight_s, matmul_s(cut, dtype, device))
         return Passes(
             forward_s=matmul_s(product, dtype, device),
             input_gradient_s=matmul_s(product.input_gradient, dtype, device),
-            weight_gradient_s=np.minimum(whole, matmul_s(cut, dtype, device)),
+            weight_gradient_s=weight_s,
         )
     images = DTYPE_BYTES[dtype] * (of.inputs + product.m * product.n * product.count)
     touched = images + DTYPE_BYTES[dtype] * op.n_parameters
@@ -120,5 +122,5 @@ def _tiles_s(product: Product, dtype: str, device: Device) -> Number:
 def _cut(gradient: Product, device: Device) -> Product:
     """The same sums in parts: as many as fill the device, none shorter than LONG."""
     tiles = np.ceil(gradient.m / TILE) * np.ceil(gradient.n / TILE) * gradient.count
-    ways = np.floor(np.clip(np.minimum((device.n_units or 1.0) / tiles, gradient.k / LONG), 1.0, None))
+    ways = np.floor(np.maximum(np.minimum((device.n_units or 1.0) / tiles, gradient.k / LONG), 1.0))
     return Product(m=gradient.m, n=gradient.n, k=gradient.k / ways, count=gradient.count * ways)

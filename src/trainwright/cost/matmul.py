@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from math import ceil
 from typing import TypeVar
 
 import numpy as np
@@ -103,12 +104,28 @@ def matmul_share(product: Product, shape: MatmulCurve, n_units: float) -> Number
 
 
 def _tiled_share(product: Product, shape: MatmulCurve, n_units: float, tiles: tuple[tuple[int, int], ...]) -> Number:
+    if isinstance(product.flop, float):
+        return _tiled_share_of_one(product, shape, n_units, tiles)
     rows, columns, side = _sides(tiles, np.ndim(product.flop))
     load = np.ceil(product.m / rows) * np.ceil(product.n / columns) * product.count / n_units
     waves = shape.wave * np.ceil(load) + (1.0 - shape.wave) * np.maximum(load, 1.0)
     useful = product.m * product.n * product.count / (rows * columns * n_units * waves)
     best: Number = np.max(useful * side / (side + shape.half_side), axis=0)
     return shape.best * best * product.k / (product.k + shape.half_k)
+
+
+def _tiled_share_of_one(
+    product: Product, shape: MatmulCurve, n_units: float, tiles: tuple[tuple[int, int], ...]
+) -> float:
+    """The same of one product, in plain numbers."""
+    m, n, count = float(product.m), float(product.n), float(product.count)
+    best = 0.0
+    for rows, columns in tiles:
+        side = rows * columns / (rows + columns)
+        load = ceil(m / rows) * ceil(n / columns) * count / n_units
+        waves = shape.wave * ceil(load) + (1.0 - shape.wave) * max(load, 1.0)
+        best = max(best, m * n * count / (rows * columns * n_units * waves) * side / (side + shape.half_side))
+    return shape.best * best * float(product.k) / (float(product.k) + shape.half_k)
 
 
 @cache

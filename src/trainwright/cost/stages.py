@@ -15,6 +15,7 @@ import numpy as np
 from trainwright.cost.block import Arithmetic, BlockCost, Shard, added, block_cost
 from trainwright.cost.table import Array, Table, combination_key, once_per_combination
 from trainwright.models.spec import Block, ModelSpec
+from trainwright.units import Number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +100,7 @@ def stages(model: ModelSpec, table: Table, how: Arithmetic, book: PriceBook | No
     """The stages of every candidate, with their costs; from the ``book`` of a search where there is one."""
     before, body, after = parts(model)
 
-    def price(micro_batch: Array, tp: Array, cp: Array, ep: Array) -> tuple[BlockCost, ...]:
+    def price(micro_batch: Number, tp: Number, cp: Number, ep: Number) -> tuple[BlockCost, ...]:
         shard = Shard(
             batch=micro_batch,
             seq=float(table.workload.seq),
@@ -113,6 +114,8 @@ def stages(model: ModelSpec, table: Table, how: Arithmetic, book: PriceBook | No
 
     if book is not None:
         costs = book.costs(table, how, price)
+    elif table.n == 1:  # plain numbers are several times as fast as arrays of one
+        costs = price(*(float(column[0]) for column in (table.micro_batch, table.tp, table.cp, table.ep)))
     else:
         costs = once_per_combination((table.micro_batch, table.tp, table.cp, table.ep), price, _spread)
     return Stages(before=costs[0], body=costs[1], after=costs[2], **_held(n_repeats(body), table))

@@ -56,3 +56,17 @@ def test_a_row_changes_its_stack() -> None:
     assert case(framework="torchtune", compile="True").stack.fused
     assert case(framework="Megatron-LM", other_notes="method vocab-2").stack.shared_head
     assert case(framework="fsdp + qlora", precision="bf16 + nf4").workload.quantized_base
+
+
+def test_late_mlperf_rows_of_language_models_run_nvidia_s_recipe_in_narrow_formats() -> None:
+    round_ = {"source": "MLPerf Training v5.1 result logs", "gpu": "B200-SXM-180GB", "tp": "1", "global_batch": "8"}
+    told, untold = case(precision="fp8 or nvfp4 (inferred)", **round_), case(**round_)
+    assert (told.stack.name, told.strategy.precision, untold.strategy.precision) == ("nemo", "fp4", "fp8")
+    early = round_ | {"source": "MLPerf Training v3.1 result logs", "gpu": "H100 SXM", "pp": "8", "model_name": "GPT-3"}
+    assert int(case(**early).strategy.virtual_stages) == 4
+
+
+def test_a_last_stage_may_hold_fewer_blocks() -> None:
+    found = case(gpus="8", tp="1", pp="8", other_notes="method redis; 1 layers on last stage")
+    assert found.strategy.stages == (5, 5, 5, 4, 4, 4, 4, 1)
+    assert case(gpus="8", tp="1", pp="8", other_notes="4 layers on last stage").strategy.stages is None
