@@ -128,8 +128,8 @@ def block_cost(block: Block, shard: Shard, how: Arithmetic) -> BlockCost:
 def added(costs: Iterable[BlockCost]) -> BlockCost:
     """All of them, one after the other."""
     every = tuple(costs)
-    if len(every) == 1:
-        return every[0]
+    if len(every) < 2:
+        return every[0] if every else BlockCost()
     return BlockCost(**dict(zip(_NAMES, map(sum, zip(*map(_FIGURES, every), strict=True)), strict=True)))
 
 
