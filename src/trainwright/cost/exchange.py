@@ -114,9 +114,9 @@ def pp_s(boundary_bytes: Array, table: Table, where: Spans, stack: Stack) -> Arr
     With ``scatter_sends`` each tensor-parallel rank sends its part and the next stage gathers them again inside its
     node. Source: Narayanan et al., SC21 (arXiv:2104.04473), section 4.1; DeepSpeed's PartitionedTensor.
     """
-    split, gathered = table.split, np.zeros(table.n)
+    split, gathered = table.split, 0.0 * table.pp
     if stack.scatter_sends and not table.strategy.sequence_parallel:
-        split, gathered = table.tp, collective_s("all_gather", boundary_bytes, where.tp)
+        split, gathered = table.tp, np.asarray(collective_s("all_gather", boundary_bytes, where.tp))
     seconds: Array = (collective_s("p2p", boundary_bytes / split, where.pp) + gathered) * (table.pp > 1)
     return seconds
 
