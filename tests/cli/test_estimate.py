@@ -49,6 +49,13 @@ def test_an_impossible_split_names_the_rule_and_what_would_do(capsys: pytest.Cap
     assert "nearest tp that would do is 8" in told
 
 
+def test_what_is_legal_and_seldom_meant_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["estimate", "gpt3-175b", "--on", "4 x 8xA100-SXM-80GB", "--strategy", "tp=16", "--batch", "8"])
+    told = capsys.readouterr().err
+    assert "uses 16 of 32 devices" in told
+    assert "tp 16 crosses nodes of 8 devices" in told
+
+
 def test_too_much_memory_is_a_no() -> None:
     found = json.loads(run("estimate", "llama-3-70b", "--on", "1xRTX-4090", "--batch", "1", "--seq", "512", "--json"))
     assert found["fits"] == "no"

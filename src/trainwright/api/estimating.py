@@ -37,7 +37,7 @@ def estimate(subject: str, options: EstimateOptions, tell: Callable[[str], None]
     """What one strategy, or serving replica, would take for a job file, a model's name or a Hugging Face folder."""
     from trainwright.api.serving import serving_answer
     from trainwright.jobs.strategy_text import parse_strategy
-    from trainwright.plan.forecast import forecast
+    from trainwright.plan.forecast import doubts, forecast
     from trainwright.plan.subject import Asked, read_subject
     from trainwright.units import parse_count
 
@@ -56,12 +56,12 @@ def estimate(subject: str, options: EstimateOptions, tell: Callable[[str], None]
         return serving_answer(found, (_cluster(options, None, tell),), options, (options.strategy,))
     strategy = parse_strategy(options.strategy) if options.strategy else found.strategy
     cluster = _cluster(options, 1 if strategy is None else int(strategy.n_devices), tell)
-    for note in cluster.notes:
-        tell(f"note: {note}")
     if strategy is None:
         text = usual_strategy(found, cluster.n_devices)
         strategy = parse_strategy(text)
         tell(f"assumed: {text}, plain data parallel (--strategy)")
+    for note in (*cluster.notes, *doubts(strategy, cluster)):
+        tell(f"note: {note}")
     return forecast(found, cluster, strategy, options.stack or USUAL_STACK)
 
 

@@ -47,13 +47,24 @@ class Forecast:
         return "yes" if likely >= SURE else "no" if likely <= 1.0 - SURE else "close"
 
 
+def doubts(strategy: Strategy, cluster: Cluster) -> tuple[str, ...]:
+    """What is legal and seldom meant: devices left idle, tensor parallel over the network."""
+    found = []
+    if strategy.n_devices < cluster.n_devices:
+        found.append(f"the strategy uses {strategy.n_devices} of {cluster.n_devices} devices")
+    nearest = cluster.groups[0].devices_per_node
+    if strategy.tp > nearest:
+        found.append(f"tp {strategy.tp} crosses nodes of {nearest} devices, which `plan` does only where it is pinned")
+    return tuple(found)
+
+
 def forecast(subject: Subject, cluster: Cluster, strategy: Strategy, stack_name: str) -> Forecast:
     """The prediction of a legal strategy; an impossible one raises with every rule it breaks."""
     workload = subject.workload
     found = refusals(strategy, subject.model, workload, cluster, tp_across_nodes=True)
     if found:
         told = "; ".join(refusal.message for refusal in found)
-        advice = "; ".join(refusal.advice for refusal in found if refusal.advice)
+        advice = "; ".join(dict.fromkeys(refusal.advice for refusal in found if refusal.advice))
         raise InvalidInputError(f"this strategy is impossible: {told}", hint=advice or None)
     task = Task(model=subject.model, workload=workload, stack=stack(stack_name))
     choice = price(task, cluster, strategy)
