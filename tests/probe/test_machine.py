@@ -1,8 +1,10 @@
 import sys
+from dataclasses import replace
 
 import pytest
 
 from trainwright.errors import MissingExtraError, TrainwrightError
+from trainwright.hardware.machine import save_machine
 from trainwright.probe import machine as probing
 from trainwright.probe.division import Division
 from trainwright.probe.identity import Identity, identity
@@ -55,8 +57,10 @@ def test_two_processes_measure_together_and_the_profile_is_used_again(monkeypatc
     assert 1e8 < group.device.flop_per_s["fp32"] < 1e13
     assert group.device.memory_bytes == pytest.approx(profile.memory_bytes / 2, rel=0.1)
     assert said[0] == "measuring 2 processes x 1 thread"
+    known = replace(profile, is_busy=False)  # what was measured among others would be measured again
+    save_machine(known, probing.machine_path(identity()))
     monkeypatch.setattr(probing, "measure", None)  # would fail if called
-    assert probing.this_machine() == profile
+    assert probing.this_machine() == known
     assert probing.this_machine(name="desk").name == "desk"
 
 

@@ -99,7 +99,9 @@ def test_torchrun_goes_on_with_the_node_that_is_left(tmp_path: Path, monkeypatch
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    agents = [agent(folder, port) for _ in range(2)]
+    agents = [agent(folder, port)]
+    time.sleep(1)  # who comes first keeps the rendezvous, and must be the one that is left
+    agents.append(agent(folder, port))
     try:
         outputs = [process.communicate(timeout=120)[0] for process in agents]
     finally:

@@ -40,7 +40,7 @@ def test_a_plan_over_unlike_machines_gives_unlike_portions_and_runs(tmp_path: Pa
     slow = replace(slow, memory_bytes_per_s=group.device.memory_bytes_per_s / 3, launch_s=3 * group.device.launch_s)
     unlike = Cluster(name="unlike", groups=(group, replace(group, device=slow)), between=group.inter)
     job = tiny_job(model=ModelChoice(shape=SHAPE), global_batch=16, stopping=Stopping(steps=2), precision="fp32")
-    pins = (*parse_pins(["precision=fp32"]), *carried_out(()))
+    pins = (*parse_pins(["precision=fp32"]), *carried_out(job, ()))
     subject = Subject(job=job, model=spec_of_job(job))
     found = answer(Question(subject=subject, clusters=(unlike,), stack="trainwright", pins=pins))
     plan = plan_file(found)

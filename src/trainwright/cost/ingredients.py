@@ -117,7 +117,7 @@ def work(setting: Setting, where: Spans) -> Work:
         "weight": held.weight,
     }
     once: dict[str, Number] = {
-        "send": pp_s(_boundary_bytes(setting), rows, where, stack),
+        "send": send_s(setting, where),
         "step_idle": stack.step_s,
         "data": samples_s(rows, setting.how.device.kind),
         "n_micro": rows.n_micro,
@@ -255,6 +255,11 @@ def _redone(setting: Setting) -> dict[str, Array]:
         "redo_attention": body.attention_forward_s * count * attention * stack.attention_scale,
         "redo_stream": body.forward_stream_s * count * share,
     }
+
+
+def send_s(setting: Setting, where: Spans) -> Array:
+    """Seconds to send one micro-batch's activations to the next stage."""
+    return pp_s(_boundary_bytes(setting), setting.table, where, setting.stack)
 
 
 def _boundary_bytes(setting: Setting) -> Array:

@@ -13,7 +13,8 @@ import numpy as np
 
 from trainwright.cost.compose import Composed, Scales, compose, micro_batch_s
 from trainwright.cost.corrections import scales_for
-from trainwright.cost.ingredients import Ingredients, States, Work, ingredients
+from trainwright.cost.exchange import spans
+from trainwright.cost.ingredients import Ingredients, States, Work, ingredients, send_s
 from trainwright.cost.memory import step_memory
 from trainwright.cost.memory_rules import memory_rules, occupied_bytes
 from trainwright.cost.setting import setting
@@ -71,9 +72,9 @@ def _priced(
     """As if the whole pipeline stood on this group; sends cross what joins the groups."""
     asked = setting(model, workload, section.strategy, section.group, stack)
     joined = replace(section.group, intra=between, inter=between)
-    sent = ingredients(replace(asked, group=joined)).work.send
+    across = replace(spans(asked.table, section.group), pp=spans(asked.table, joined).pp)
     here = ingredients(asked)
-    work = replace(here.work, send=np.maximum(here.work.send, sent))
+    work = replace(here.work, send=np.maximum(here.work.send, send_s(asked, across)))
     return replace(here, work=work), scales_for(model, workload, section.group.device, stack)
 
 
