@@ -5,7 +5,7 @@ state silently, two loaded wrong weights silently). A run is stopped after its f
 damaged, and the run is started again; well is only a run that says what is wrong, goes on from the checkpoint before,
 and ends with the bits of one that was left alone.
 
-    python benchmarks/faults.py
+    python -m benchmarks.faults
 """
 
 from __future__ import annotations

@@ -57,10 +57,13 @@ def test_two_processes_measure_together_and_the_profile_is_used_again(monkeypatc
     assert 1e8 < group.device.flop_per_s["fp32"] < 1e13
     assert group.device.memory_bytes == pytest.approx(profile.memory_bytes / 2, rel=0.1)
     assert said[0] == "measuring 2 processes x 1 thread"
-    known = replace(profile, is_busy=False)  # what was measured among others would be measured again
-    save_machine(known, probing.machine_path(identity()))
     monkeypatch.setattr(probing, "measure", None)  # would fail if called
-    assert probing.this_machine() == known
+    assert probing.this_machine() == profile
+    path = probing.machine_path(identity())
+    save_machine(replace(profile, is_busy=True, measured_at="2026-01-01T00:00:00+00:00"), path)
+    with pytest.raises(TypeError, match="not callable"):  # it would measure again
+        probing.this_machine()
+    save_machine(profile, path)
     assert probing.this_machine(name="desk").name == "desk"
 
 

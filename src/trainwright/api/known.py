@@ -23,7 +23,7 @@ def known_model(job: Job, kernels: Kernels = "cpu") -> Known | None:
     if job.images is not None:
         from trainwright.api.images import known_model as known_classifier
 
-        return known_classifier(job)
+        return known_classifier(job, kernels)
     if job.model.function is None and not (job.model.huggingface is not None and needs_capture(job)):
         return None
     try:

@@ -171,8 +171,8 @@ def replan(folder: Path, n_left: int, tell: Tell) -> PlanRecord:
 
     before = read_plan(folder)
     job = job_from_dict(before.job)
-    known = known_model(job, kernels_of(machine(tell)))
-    plan = plan_again(before, n_left, machine(tell), known)
+    profile = machine(tell)
+    plan = plan_again(before, n_left, profile, known_model(job, kernels_of(profile)))
     write_plan(folder, plan)
     return plan
 

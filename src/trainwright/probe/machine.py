@@ -47,12 +47,13 @@ def this_machine(
 ) -> MachineProfile:
     """This machine's profile: from the cache if it was measured before, else measured now and kept.
 
-    What was measured while the machine was busy is measured again. What runs taught stays; ``forget_learned`` drops it.
+    What was measured while the machine was busy is measured again after BUSY_KEPT_S. What runs taught stays;
+    ``forget_learned`` drops it.
     """
     who = identity()
     path = machine_path(who)
     known = _known(path, say)
-    if known is not None and not fresh and not known.is_busy and (quick or not known.is_quick):
+    if known is not None and not fresh and _is_good(known) and (quick or not known.is_quick):
         return known if name is None else _kept(replace(known, name=name), path, say)
     if who.torch_version == "absent":
         raise MissingExtraError("torch is not installed, so this machine cannot be measured", hint=_INSTALL)
@@ -93,6 +94,12 @@ def _known(path: Path, say: Say) -> MachineProfile | None:
     except InvalidInputError as error:
         say(f"{error.message}: measuring again")
         return None
+
+
+def _is_good(profile: MachineProfile) -> bool:
+    """Whether it was measured undisturbed, or so lately that the machine may still be as busy."""
+    age = datetime.now(UTC) - datetime.fromisoformat(profile.measured_at)
+    return not profile.is_busy or age.total_seconds() < BUSY_KEPT_S
 
 
 def _kept(profile: MachineProfile, path: Path, say: Say) -> MachineProfile:
@@ -142,7 +149,10 @@ def measure(who: Identity, *, quick: bool, say: Say) -> MachineProfile:
         facts=gpu_said | facts | _power(energy, time.perf_counter() - begin),
     )
     if profile.is_busy:
-        say(f"the machine is busy: others take {others_share:.0%} of it; the figures are less sure")
+        say(
+            f"the machine is busy: others took {others_share:.0%} of it, readings lay {spread:.0%} apart; "
+            "the figures are less sure"
+        )
     return with_spread(profile, max(spread, BUSY_LEAST_SPREAD) if profile.is_busy else spread)
 
 
@@ -156,6 +166,8 @@ def _power(before_j: float | None, seconds: float) -> dict[str, float]:
 
 BUSY_LEAST_SPREAD = 0.15
 """How far figures measured on a busy machine are taken to lie off, at least."""
+BUSY_KEPT_S = 3600.0
+"""For how long they are made do with."""
 
 BUSY_SHARE = 0.3
 BUSY_SPREAD = 0.08
