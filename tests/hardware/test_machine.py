@@ -10,6 +10,7 @@ from trainwright.hardware.catalogue import device, link
 from trainwright.hardware.cluster import Cluster, NodeGroup
 from trainwright.hardware.link import MeasuredCollective
 from trainwright.hardware.machine import (
+    SCHEMA_VERSION,
     CachePoint,
     Exercise,
     MachineProfile,
@@ -103,7 +104,7 @@ def test_other_versions_and_broken_files_are_refused_with_what_to_do(profile, tm
     path.write_text(json.dumps({**plain, "colour": "red"}))
     with pytest.raises(InvalidInputError, match="unknown keys: colour"):
         load_machine(path)
-    path.write_text(json.dumps({"schema_version": 2, "name": "x"}))
+    path.write_text(json.dumps({"schema_version": SCHEMA_VERSION, "name": "x"}))
     with pytest.raises(InvalidInputError, match="lacks keys"):
         load_machine(path)
     assert machines(tmp_path) == ()

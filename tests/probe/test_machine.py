@@ -1,9 +1,8 @@
-import sys
 from dataclasses import replace
 
 import pytest
 
-from trainwright.errors import MissingExtraError, TrainwrightError
+from trainwright.errors import MissingExtraError
 from trainwright.hardware.machine import save_machine
 from trainwright.probe import machine as probing
 from trainwright.probe.division import Division
@@ -32,15 +31,6 @@ def test_without_torch_nothing_is_measured(monkeypatch, tmp_path):
     monkeypatch.setattr(probing, "identity", lambda: _someone(torch_version="absent"))
     with pytest.raises(MissingExtraError, match=r"torch is not installed.*\n.*trainwright\[train\]"):
         probing.this_machine()
-
-
-def test_a_process_that_fails_is_told_with_its_last_words(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "path", [])
-    orders = probing._orders(
-        Division(device="nonsense", n_processes=1, n_threads=1), 0, tmp_path, probing.Ask(quick=True, first=False)
-    )
-    with pytest.raises(TrainwrightError, match="measuring with 1 processes failed"):
-        probing._run([orders])
 
 
 @pytest.mark.slow

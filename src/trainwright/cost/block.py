@@ -16,60 +16,12 @@ from trainwright.cost.convolution import Operands, passes
 from trainwright.cost.elementwise import cast_s, elementwise_s
 from trainwright.cost.fusion import fused
 from trainwright.cost.kernels import kernel_s, measured_product
+from trainwright.cost.loops import loops, nearer_s, round_elements
 from trainwright.cost.matmul import Product
 from trainwright.cost.pointwise import stream_s
-from trainwright.cost.stack import Stack
-from trainwright.hardware.device import DTYPE_BYTES, Device
+from trainwright.cost.shard import Arithmetic, Shard
 from trainwright.models.spec import Attention, Block, CrossEntropy, Lookup, Matmul, Op, Pointwise
 from trainwright.units import Number
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shard:
-    """What one device sees of a micro-batch: ``batch`` samples of ``seq`` tokens, cut over tp, cp and ep."""
-
-    batch: Number
-    seq: float
-    tp: Number = 1.0
-    cp: Number = 1.0
-    ep: Number = 1.0
-    sequence_parallel: bool = False
-
-    @property
-    def local_seq(self) -> Number:
-        """Tokens of a sample on one device."""
-        return self.seq / self.cp
-
-    @property
-    def tokens_split(self) -> Number:
-        """How many ways tp divides work that has no weights to divide: tp with sequence parallel, else not."""
-        return self.tp if self.sequence_parallel else 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arithmetic:
-    """How numbers are kept and multiplied: ``low`` dtype of the wide matmuls, ``base`` of everything else."""
-
-    low: str
-    base: str
-    device: Device
-    stack: Stack
-    lora: bool = False
-
-    @property
-    def base_bytes(self) -> float:
-        """Bytes of an activation."""
-        return DTYPE_BYTES[self.base]
-
-    @property
-    def casts(self) -> bool:
-        """Whether products read 16-bit copies of what is kept in fp32 (autocast)."""
-        return self.stack.autocast and self.base_bytes == 2.0
-
-    @property
-    def wide_bytes(self) -> float:
-        """Bytes of an activation outside products and what lies between them: of the residual stream."""
-        return 4.0 if self.casts else self.base_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +72,28 @@ _FIGURES = attrgetter(*_NAMES)
 def block_cost(block: Block, shard: Shard, how: Arithmetic) -> BlockCost:
     """The cost of one repeat of a block: its ops, one after another."""
     costs = [_with_parameters(op, shard, how, _COST[type(op)](op, shard, how)) for op in block.ops]
+    if how.device.efficiency.near_points and loops(block):
+        costs = _nearer(block, costs, shard, how)
     if how.casts:
         costs += [_casts(op, shard, how) for op in block.ops]
     return added(costs)
+
+
+def _nearer(block: Block, costs: list[BlockCost], shard: Shard, how: Arithmetic) -> list[BlockCost]:
+    near_bytes = round_elements(block, shard.batch, shard.local_seq) * how.base_bytes
+
+    def nearer(op: Op, cost: BlockCost) -> BlockCost:
+        if not isinstance(op, Pointwise):
+            return cost
+        touched = _elements(op, shard) * how.base_bytes
+        ahead, back = touched * (op.reads + op.writes), touched * (op.backward_reads + op.backward_writes)
+        return replace(
+            cost,
+            forward_stream_s=nearer_s(cost.forward_stream_s, ahead, op.n_kernels, near_bytes, how.device),
+            backward_stream_s=nearer_s(cost.backward_stream_s, back, op.backward_kernels, near_bytes, how.device),
+        )
+
+    return [nearer(op, cost) for op, cost in zip(block.ops, costs, strict=True)]
 
 
 def added(costs: Iterable[BlockCost]) -> BlockCost:

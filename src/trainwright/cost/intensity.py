@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainwright.cost.block import Shard, block_cost, local_product
+from trainwright.cost.block import block_cost, local_product
 from trainwright.cost.setting import arithmetic
+from trainwright.cost.shard import Shard
 from trainwright.cost.stack import Stack
 from trainwright.hardware.cluster import NodeGroup
 from trainwright.hardware.device import DTYPE_BYTES

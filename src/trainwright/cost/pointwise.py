@@ -15,11 +15,13 @@ def stream_s(
     transcendental: Number = 0.0,
     working_set_bytes: Number | None = None,
     is_reduction: bool = False,
+    is_near: bool = False,
 ) -> Number:
     """Seconds of one kernel that reads and writes ``touched_bytes`` and evaluates exp, tanh, ... so often.
 
     t = max(bytes / (bandwidth share(bytes)), transcendental / rate, launch); ``is_reduction`` for norms and softmax,
-    which reduce each row before they write it and reach less of the bandwidth.
+    which reduce each row before they write it and reach less of the bandwidth; ``is_near`` where the working set was
+    touched just before.
 
     ``working_set_bytes`` (default: what is touched) decides which level of a CPU's caches serves it. On a GPU a
     kernel takes at least ``launch_s``; on a CPU dispatch adds to the work, so the step counts it, not this.
@@ -33,16 +35,16 @@ def stream_s(
     (0.001, 4e-06)
     """
     working_set = np.maximum(touched_bytes if working_set_bytes is None else working_set_bytes, 1.0)
-    rate = stream_bytes_per_s(device, working_set)
+    rate = stream_bytes_per_s(device, working_set, is_near=is_near)
     work_s = touched_bytes / (rate * device.efficiency.reduction if is_reduction else rate)
     if device.efficiency.transcendental_per_s is not None:
         work_s = np.maximum(work_s, transcendental / device.efficiency.transcendental_per_s)
     return work_s if device.kind == "cpu" else np.maximum(work_s, device.launch_s)
 
 
-def stream_bytes_per_s(device: Device, working_set_bytes: Number) -> Number:
+def stream_bytes_per_s(device: Device, working_set_bytes: Number, *, is_near: bool = False) -> Number:
     """Bytes per second of a stream over this many bytes: measured by size where a probe did, else the curve."""
-    measured = device.efficiency.stream_points
+    measured = (device.efficiency.near_points if is_near else ()) or device.efficiency.stream_points
     if not measured:
         return device.memory_bytes_per_s * device.efficiency.stream.share(working_set_bytes)
     sizes, rates = np.array(measured).T

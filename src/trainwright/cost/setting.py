@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainwright.cost.block import Arithmetic
+from trainwright.cost.shard import Arithmetic
 from trainwright.cost.stack import Stack
 from trainwright.cost.stages import PriceBook, Stages, stages
 from trainwright.cost.table import Table, table

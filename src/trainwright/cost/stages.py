@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from trainwright.cost.block import Arithmetic, BlockCost, Shard, added, block_cost
+from trainwright.cost.block import BlockCost, added, block_cost
+from trainwright.cost.shard import Arithmetic, Shard
 from trainwright.cost.table import Array, Table, combination_key, once_per_combination
 from trainwright.models.spec import Block, ModelSpec
 from trainwright.units import Number

@@ -135,7 +135,8 @@ class Efficiency:
     forward and backward. ``stream``: share of the memory bandwidth, over bytes touched; ``reduction``: what of it
     kernels reach that reduce rows first (norms, softmax).
     ``transcendental_per_s``: exp, tanh, erf and the like, elements per second (None: free behind memory).
-    ``stream_points``: (working set in bytes, bytes per second) as measured, caches included; goes before ``stream``.
+    ``stream_points``: (bytes touched, bytes per second) as measured, each time over others; goes before ``stream``.
+    ``near_points``: the same over what was touched just before, as in a loop over time.
     ``attention_curves``: by dtype, as measured; goes before ``attention_forward`` and ``attention_backward``.
     ``kernels`` and ``products``: by kind of kernel (products by dtype too), as measured; go before all of the above.
     ``tensor_s``: what the optimizer takes for each parameter tensor, however small.
@@ -148,6 +149,7 @@ class Efficiency:
     reduction: float = 1.0
     transcendental_per_s: float | None = None
     stream_points: tuple[tuple[float, float], ...] = ()
+    near_points: tuple[tuple[float, float], ...] = ()
     attention_curves: Mapping[str, AttentionCurve] = field(default_factory=dict)
     kernels: Mapping[str, KernelRate] = field(default_factory=dict)
     products: Mapping[str, Mapping[str, ProductCurve]] = field(default_factory=dict)

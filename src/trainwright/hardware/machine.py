@@ -14,7 +14,7 @@ from trainwright.files import write_text
 from trainwright.hardware.cluster import Cluster
 from trainwright.hardware.encode import from_plain, to_plain
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class MachineProfile:
     """One machine, measured.
 
     ``divisions``: each way of cutting it into processes that was measured, as a Cluster of one node whose devices are
-    the processes. ``resident_bytes``: what a training process holds after its imports. ``spread``: the coefficient of
+    the processes. ``resident_bytes``: what a training process holds besides its model. ``spread``: the coefficient of
     variation of repeated measurements; ``is_busy``: other work was running. ``disk_bytes_per_s``: writing, forced out.
     ``learned``: measured over predicted, by part of the step (compute, optimizer, communication), from runs on this
     machine; not the probe's own. ``facts``: what the machine says of itself (probe/facts.py), by name with its unit.

@@ -81,11 +81,18 @@ def _attention_flop(sample: AttentionSample, key_block: int) -> float:
     return 4.0 * sample.n_heads * sample.seq**2 * sample.head_dim * seen
 
 
-def stream_points(samples: Sequence[StreamSample], call_s: float) -> tuple[tuple[float, float], ...]:
-    """(bytes touched, bytes per second), what a bare call costs taken off; each the median of it and its neighbours."""
-    rates = [s.touched_bytes / max(s.seconds - call_s, 0.2 * s.seconds) for s in samples]
-    padded = [rates[0], *rates, rates[-1]]
-    return tuple((s.touched_bytes, statistics.median(padded[i : i + 3])) for i, s in enumerate(samples))
+Points: TypeAlias = tuple[tuple[float, float], ...]
+
+
+def stream_points(samples: Sequence[StreamSample], call_s: float) -> tuple[Points, Points]:
+    """(bytes touched, bytes per second) of each size, far and near; what a bare call costs is taken off."""
+
+    def rate(touched_bytes: float, seconds: float) -> tuple[float, float]:
+        return touched_bytes, touched_bytes / max(seconds - call_s, 0.2 * seconds)
+
+    return tuple(rate(s.touched_bytes, s.seconds) for s in samples), tuple(
+        rate(s.touched_bytes, s.near_s) for s in samples
+    )
 
 
 def kernel_rates(samples: Sequence[KernelSample]) -> dict[str, KernelRate]:

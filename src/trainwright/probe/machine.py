@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -15,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from trainwright import env
-from trainwright.errors import InvalidInputError, MissingExtraError, TrainwrightError
+from trainwright.errors import InvalidInputError, MissingExtraError
 from trainwright.hardware.cluster import Cluster
-from trainwright.hardware.encode import from_plain, to_plain
+from trainwright.hardware.encode import to_plain
 from trainwright.hardware.machine import (
     CachePoint,
     Exercise,
@@ -34,6 +31,7 @@ from trainwright.probe.division import Division, divisions
 from trainwright.probe.facts import cpu_facts, energy_j, gpu_facts
 from trainwright.probe.identity import Identity, busy_core_s, identity
 from trainwright.probe.samples import Orders, Samples
+from trainwright.probe.team import measured, started
 
 Say = Callable[[str], None]
 
@@ -117,15 +115,10 @@ def measure(who: Identity, *, quick: bool, say: Say) -> MachineProfile:
     begin, others = time.perf_counter(), _others_core_s()
     energy, gpu_said = energy_j(), gpu_facts()
     cuts = divisions(who)
+    answers = _answers(cuts, quick, say)
     clusters: list[Cluster] = []
-    answers = []
-    with tempfile.TemporaryDirectory(prefix="trainwright-probe-") as folder:
-        for cut in cuts:
-            say(f"measuring {cut.name}")
-            ask = Ask(quick=quick, first=cut is cuts[0])
-            samples = _run([_orders(cut, rank, Path(folder), ask) for rank in range(cut.n_processes)])
-            answers.append(samples)
-            clusters.append(division_cluster(cut, samples, who, clusters[0] if clusters else None))
+    for cut, samples in zip(cuts, answers, strict=True):
+        clusters.append(division_cluster(cut, samples, who, clusters[0] if clusters else None))
     spread = statistics.median(sample.spread for samples in answers for sample in samples)
     disturbed = statistics.fmean(sample.disturbed_share for samples in answers for sample in samples)
     others_share = (_others_core_s() - others) / (time.perf_counter() - begin) / who.n_cores
@@ -154,6 +147,22 @@ def measure(who: Identity, *, quick: bool, say: Say) -> MachineProfile:
             "the figures are less sure"
         )
     return with_spread(profile, max(spread, BUSY_LEAST_SPREAD) if profile.is_busy else spread)
+
+
+def _answers(cuts: tuple[Division, ...], quick: bool, say: Say) -> list[list[Samples]]:
+    """What the processes of each division measured."""
+    answers = []
+    with tempfile.TemporaryDirectory(prefix="trainwright-probe-") as folder:
+        asks = [Ask(quick=quick, first=cut is cuts[0]) for cut in cuts]
+        orders = [
+            [_orders(cut, rank, Path(folder), ask) for rank in range(cut.n_processes)]
+            for cut, ask in zip(cuts, asks, strict=True)
+        ]
+        with started(orders) as teams:
+            for cut, team in zip(cuts, teams, strict=True):
+                say(f"measuring {cut.name}")
+                answers.append(measured(team))
+    return answers
 
 
 def _power(before_j: float | None, seconds: float) -> dict[str, float]:
@@ -209,54 +218,6 @@ def _orders(cut: Division, rank: int, folder: Path, ask: Ask) -> Orders:
         with_lessons=ask.first and not quick and rank == 0,
         folder=str(folder),
     )
-
-
-def _run(team: list[Orders]) -> list[Samples]:
-    """Start a process for each of the orders, wait for all, read their answers."""
-    folder = Path(team[0].folder)
-    processes = [_start(orders, folder) for orders in team]
-    deadline = time.monotonic() + LONGEST_S
-    try:
-        for orders, process in zip(team, processes, strict=True):
-            if process.wait(timeout=max(0.1, deadline - time.monotonic())) != 0:
-                log = _path(folder, "log", orders).read_text(errors="replace").strip()
-                raise TrainwrightError(
-                    f"measuring with {len(team)} processes failed: {log[-800:] or 'no output'}",
-                    hint="`trainwright doctor` says what is installed; please report this",
-                )
-    except subprocess.TimeoutExpired:
-        raise TrainwrightError(
-            f"measuring with {len(team)} processes did not end in {LONGEST_S:.0f} s",
-            hint="the machine may be busy or swapping: try again, or `trainwright probe --quick`",
-        ) from None
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    answers = (_path(folder, "answer", orders).read_text(encoding="utf-8") for orders in team)
-    return [from_plain(Samples, json.loads(text)) for text in answers]
-
-
-LONGEST_S = 180.0
-"""After this a process is taken to hang."""
-
-
-def _start(orders: Orders, folder: Path) -> subprocess.Popen[bytes]:
-    path = _path(folder, "orders", orders)
-    path.write_text(json.dumps(to_plain(orders)), encoding="utf-8")
-    command = [sys.executable, "-m", "trainwright.probe.worker", str(path), str(_path(folder, "answer", orders))]
-    with _path(folder, "log", orders).open("wb") as log:
-        return subprocess.Popen(
-            command,
-            env=env.worker_environment(orders.n_threads),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-
-
-def _path(folder: Path, what: str, orders: Orders) -> Path:
-    return folder / f"{what}-{orders.n_ranks}-{orders.rank}"
 
 
 def _disk_bytes_per_s() -> float | None:

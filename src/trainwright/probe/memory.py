@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 import torch
 
 from trainwright.probe.clock import Clock
@@ -12,14 +14,21 @@ CPU_TENSOR_BYTES = (2**14, 2**17, 2**19, 2**21, 2**22, 2**23, 2**24, 2**25)
 GPU_TENSOR_BYTES = (2**16, 2**20, 2**22, 2**24, 2**26, 2**28, 2**30)
 
 
+ARITHMETIC = (torch.add, torch.sub, torch.mul, torch.maximum)
+
+
 def measure_streams(clock: Clock, arena: Arena) -> tuple[StreamSample, ...]:
-    """Every size."""
+    """Every size: the median of four kinds in turn. Among large ones a small one would find nothing in the caches."""
     sizes = CPU_TENSOR_BYTES if arena.device == "cpu" else GPU_TENSOR_BYTES
-    pools = [arena.pool(torch.mul, *[((size // 4,), torch.float32)] * 2) for size in sizes]
-    return tuple(
-        StreamSample(touched_bytes=3.0 * size, seconds=timing.calm_s)
-        for size, timing in zip(sizes, clock.in_turn(pools), strict=True)
-    )
+    return tuple(_stream(clock, arena, size // 4) for size in sizes)
+
+
+def _stream(clock: Clock, arena: Arena, n: int) -> StreamSample:
+    pools = [arena.pool(work, *[((n,), torch.float32)] * 2) for work in ARITHMETIC]
+    far = statistics.median(timing.calm_s for timing in clock.in_turn(pools))
+    one, other = torch.rand(2, n, device=arena.device)
+    near = clock.time(lambda: torch.mul(one, other)).calm_s
+    return StreamSample(touched_bytes=12.0 * n, seconds=far, near_s=min(near, far))
 
 
 def exp_per_s(clock: Clock, device: str) -> float:

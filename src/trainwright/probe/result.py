@@ -121,29 +121,32 @@ def _efficiency(cut: Division, answers: Sequence[Samples]) -> tuple[dict[str, fl
         peaks[dtype], matmul[dtype] = fit.matmul_curve(matmuls)
         attention[dtype] = fit.attention_curve(attentions, key_block)
     bare = statistics.median(a.dispatch.bare_s for a in answers)
-    points = [fit.stream_points(a.streams, bare) for a in answers]
-    middle = tuple(
-        (column[0][0], statistics.median(rate for _, rate in column)) for column in zip(*points, strict=True)
-    )
+    far, near = (_middle(points) for points in zip(*(fit.stream_points(a.streams, bare) for a in answers), strict=True))
     block = CPU_BLOCK if cut.device == "cpu" else 1
     products = [s for a in answers for s in a.products]
     if cut.device == "cpu":
         products += [s for a in answers for s in fit.plain_products(a.matmuls, bare)]
-    widest = max(rate for _, rate in middle)
+    widest = max(rate for _, rate in far)
     unused = Saturation(best=attention["fp32"].forward_flop_per_s / peaks["fp32"], half=0.0)
     return peaks, Efficiency(
         matmul=matmul,
         attention_forward=unused,
         attention_backward=unused,
-        stream=Saturation(best=middle[-1][1] / widest, half=0.0),
+        stream=Saturation(best=far[-1][1] / widest, half=0.0),
         transcendental_per_s=statistics.median(a.exp_per_s for a in answers),
-        stream_points=middle,
+        stream_points=far,
+        near_points=near,
         attention_curves=attention,
         kernels=fit.kernel_rates([s for a in answers for s in a.kernels]),
         products=fit.product_curves(products, block),
         tensor_s=statistics.median(a.dispatch.tensor_s for a in answers),
         source=SOURCE,
     )
+
+
+def _middle(processes: Sequence[fit.Points]) -> fit.Points:
+    """The median process's rate at each size."""
+    return tuple((at[0][0], statistics.median(rate for _, rate in at)) for at in zip(*processes, strict=True))
 
 
 def _link(answers: Sequence[Samples], cut: Division) -> Link:

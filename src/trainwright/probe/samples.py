@@ -49,10 +49,13 @@ class MatmulSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSample:
-    """One out-of-place product of two tensors: bytes read and written, and its seconds."""
+    """Arithmetic on two tensors, out of place: bytes read and written, seconds with other tensors each time, and with
+    the same ones again.
+    """
 
     touched_bytes: float
     seconds: float
+    near_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +136,7 @@ class CacheSample:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
     """What one process measured. ``exp_per_s``: elements of an exponential kernel per second; ``resident_bytes``:
-    what the process holds after importing what training imports.
+    what the process holds after training a tiny model.
     """
 
     matmuls: tuple[MatmulSample, ...]

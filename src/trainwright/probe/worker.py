@@ -1,4 +1,7 @@
-"""One measuring process: ``python -m trainwright.probe.worker ORDERS ANSWER``, both JSON files."""
+"""One measuring process: ``python -m trainwright.probe.worker ORDERS ANSWER READY``.
+
+It reads its orders (JSON), makes the file READY once everything is imported, and measures after a line on its stdin.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ from trainwright.probe.pool import Arena
 from trainwright.probe.samples import Orders, Samples
 
 
-def work(orders: Orders) -> Samples:
+def work(orders: Orders, resident_bytes: float = 0.0) -> Samples:
     """Measure everything the orders name, all processes at once."""
     keep_pages()
     torch.set_num_threads(orders.n_threads)
@@ -35,8 +38,8 @@ def work(orders: Orders) -> Samples:
         _join(orders)
     device = "cpu" if orders.device == "cpu" else f"cuda:{orders.rank}"
     begin = time.perf_counter()
-    resident = _resident_bytes() if orders.n_ranks == 1 else 0.0
-    warm_up(WARM_S if orders.device == "cpu" else 0.0)
+    if orders.device == "cpu" and orders.n_ranks == 1:
+        warm_up(WARM_S)
     clock, arena = _clock(orders), Arena(device=device)
     matmuls = measure_matmuls(clock, arena, orders.dtypes)
     streams = measure_streams(clock, arena)
@@ -59,7 +62,7 @@ def work(orders: Orders) -> Samples:
         exercises=measure_exercises(clock, device) if orders.with_lessons else {},
         spread=statistics.median(timing.spread for timing in clock.timings),
         disturbed_share=statistics.fmean(timing.disturbed_share for timing in clock.timings),
-        resident_bytes=resident,
+        resident_bytes=resident_bytes,
         memory_bytes=_memory_bytes(orders),
         device_name="cpu" if orders.device == "cpu" else torch.cuda.get_device_name(orders.rank),
         wall_s=time.perf_counter() - begin,
@@ -72,7 +75,7 @@ def work(orders: Orders) -> Samples:
 
 WARM_S = 0.7
 """A processor holds its highest clock for a second or so, and has begun with its imports; a training step has the clock
-after that."""
+after that. The division into one process comes first, and the others soon after it."""
 
 
 def warm_up(seconds: float) -> None:
@@ -107,10 +110,21 @@ HURRY = 4.0
 
 
 def _resident_bytes() -> float:
-    """What the kernel says this process holds, with a model library imported as training does."""
+    """What the kernel says this process holds once it has trained a tiny model: its imports, and what torch makes for
+    itself in a first step.
+    """
     import psutil
-    import transformers.models.llama.modeling_llama  # noqa: F401  (for its weight in memory)
+    from transformers import AutoConfig, AutoModelForCausalLM
 
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", vocab_size=256, **sizes))
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    tokens = torch.zeros(2, 32, dtype=torch.int64)
+    for dtype in (torch.bfloat16, torch.float32):
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            loss = model(input_ids=tokens, labels=tokens).loss
+        loss.backward()
+        optimizer.step()
     return float(psutil.Process().memory_info().rss)
 
 
@@ -122,10 +136,13 @@ def _memory_bytes(orders: Orders) -> float:
     return float(psutil.virtual_memory().total) / orders.n_ranks
 
 
-def main(orders_path: str, answer_path: str) -> None:
-    """Read the orders, work, write the answer."""
+def main(orders_path: str, answer_path: str, ready_path: str) -> None:
+    """Read the orders, wait for the turn, work, write the answer. Without a parent nobody wants one."""
     orders = from_plain(Orders, json.loads(Path(orders_path).read_text(encoding="utf-8")))
-    Path(answer_path).write_text(json.dumps(to_plain(work(orders))), encoding="utf-8")
+    resident_bytes = _resident_bytes() if orders.n_ranks == 1 else 0.0
+    Path(ready_path).touch()
+    if sys.stdin.readline():
+        Path(answer_path).write_text(json.dumps(to_plain(work(orders, resident_bytes))), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def _heading(profile: MachineProfile) -> Text:
     if profile.is_busy:
         lines.append("the machine was busy with other work: the figures are less sure (measure again with --fresh)")
     if profile.resident_bytes:
-        lines.append(f"a training process holds {format_bytes(profile.resident_bytes)} after its imports")
+        lines.append(f"a training process holds {format_bytes(profile.resident_bytes)} besides its model")
     if profile.disk_bytes_per_s:
         lines.append(f"the cache's disk takes {format_rate(profile.disk_bytes_per_s, 'B/s')}, forced out")
     return Text("\n".join(lines))

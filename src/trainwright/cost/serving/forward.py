@@ -11,12 +11,13 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from trainwright.cost.attention import AttentionShape, measured_attention_s
-from trainwright.cost.block import Arithmetic, BlockCost, Shard, block_cost, local_product
+from trainwright.cost.block import BlockCost, block_cost, local_product
 from trainwright.cost.matmul import Product, matmul_s, peak_flop_per_s
 from trainwright.cost.network import Span, collective_s, span
 from trainwright.cost.pointwise import stream_bytes_per_s
 from trainwright.cost.serving.cache import cached_elements, kv_element_bytes
 from trainwright.cost.serving.replica import Replica
+from trainwright.cost.shard import Arithmetic, Shard
 from trainwright.cost.stack import Stack
 from trainwright.hardware.device import DTYPE_BYTES, Device
 from trainwright.models.spec import Attention, Block, CrossEntropy, Lookup, Matmul, Pointwise
