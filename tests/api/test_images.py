@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -5,16 +6,19 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from tests.hardware.test_machine import made_up_machine
 
 from trainwright.api.images import known_model, model_config, settled, traced_peak_bytes
 from trainwright.api.planning import PlanOptions, plan
 from trainwright.api.previewing import preview
-from trainwright.errors import InvalidInputError
+from trainwright.api.training import PrepareOptions, prepare
+from trainwright.errors import DataError, InvalidInputError
 from trainwright.jobs.parse import parse_job
 from trainwright.plan.answer import Answer
 from trainwright.plan.here import plan_here
 from trainwright.plan.pins import parse_pins
+from trainwright.recipes.cnn import small_cnn
 from trainwright.runtime.loss import loss_sum
 from trainwright.runtime.model import build_model
 from trainwright.runtime.precision import precision
@@ -107,3 +111,44 @@ def test_models_and_sizes_that_do_not_fit_are_named() -> None:
         model_config(settled(parse_job(JOB.format(preset="vit-mini", size=9), "job.toml")))
     with pytest.raises(InvalidInputError, match="unknown classifier of images 'small-cn'"):
         model_config(settled(parse_job(JOB.format(preset="small-cn", size=9), "job.toml")))
+
+
+def _pictures(folder: Path, names: str, side: int = 8) -> None:
+    for name in names.split():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (side, side), len(name)).save(folder / name)
+
+
+@pytest.mark.parametrize(
+    ("names", "more", "error", "message"),
+    [
+        ("a/1.png b/1.png b/2.png", "folds = 2", DataError, "class a has 1 image, too few for 2 folds"),
+        ("a/1.png b/1.png", 'small = "refuse"\nsize = 12', DataError, "smaller than 12 x 12 pixels, the smallest 8"),
+        ("a/1.png b/1.png", 'classes = ["a", "c"]', InvalidInputError, "unknown class 'c'"),
+        ("a/1.png", "", DataError, r"photos has 1 class \(a\)"),
+        (
+            "a/1.png b/1.png",
+            "channels = 3\n[transfer]\nstart = {start}",
+            InvalidInputError,
+            r"another architecture: blo",
+        ),
+        ("a/1.png b/1.png", "[transfer]\nstart = {start}\nfreeze = 9", InvalidInputError, "the model has 4 blocks"),
+    ],
+)
+def test_what_is_wrong_is_said_before_planning_and_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: str, more: str, error: type[Exception], message: str
+) -> None:
+    monkeypatch.setattr("trainwright.api.training.machine", lambda *_, **__: pytest.fail("planned"))
+    (tmp_path / "start").mkdir()
+    about = {"config": {}, "classes": ["a"], "size": 8, "channels": 1, "mean": [0.5], "deviation": [0.5]}
+    (tmp_path / "start" / "images.json").write_text(json.dumps(about))
+    save_file(small_cnn(1, 1).state_dict(), tmp_path / "start" / "model.safetensors")
+    _pictures(tmp_path / "photos", names)
+    text = (
+        '[model]\npreset = "small-cnn"\n[training]\nglobal_batch = 2\nsteps = 1\n[output]\nfolder = "{runs}"\n[data]\n'
+    )
+    text += 'images = "photos"\n' + more
+    (tmp_path / "job.toml").write_text(text.format(runs=tmp_path / "runs", start='"start"'))
+    with pytest.raises(error, match=message):
+        prepare(tmp_path / "job.toml", PrepareOptions(), lambda _: None)
+    assert not list((tmp_path / "runs").glob("*"))

@@ -63,6 +63,10 @@ def test_folds_judge_every_image_and_the_mistakes_can_be_relabelled(job: Path) -
     ]
     result = CliRunner().invoke(trainwright_group, words, catch_exceptions=False)
     found = json.loads(result.stdout)
+    said = result.stderr.splitlines()
+    assert said[0].startswith("3 views will take about ")
+    assert said[0].endswith("more for the 240 times that an image is judged")
+    assert said[1].startswith("fold 1 of 2: ")
     assert np.array(found["confusion"]).sum() == 80
     assert np.diag(found["confusion"]).sum() > 60
     assert found["mistakes"][0]["file"] == "8/stray.png"

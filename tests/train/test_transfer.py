@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,16 +9,18 @@ from safetensors.torch import load_file, save_file
 from tests.train.images import DIGITS, image_job, image_plan
 
 from trainwright.data.start import read_start
-from trainwright.errors import CheckpointError, InvalidInputError
+from trainwright.errors import InvalidInputError
 from trainwright.jobs.job import Job, ModelChoice, Stopping, Transfer
 from trainwright.jobs.parse import parse_job
+from trainwright.models.images import for_classes
 from trainwright.recipes.cnn import small_cnn
 from trainwright.runtime.depth import depths, freeze_parameters, frozen_names
+from trainwright.runtime.model import build_model
 from trainwright.train.labels import matched_rows
 from trainwright.train.lora import adapt
 from trainwright.train.optimizer import make_optimizer
 from trainwright.train.run import run_plan
-from trainwright.train.transfer import rate_share, take_start, thaw
+from trainwright.train.transfer import check_start, rate_share, take_start, thaw
 
 
 @pytest.fixture(scope="module")
@@ -111,21 +114,59 @@ def test_labels_that_match_twice_are_refused() -> None:
 
 
 def test_a_start_of_another_architecture_names_the_first_tensor(tmp_path: Path, start: Path) -> None:
-    with pytest.raises(
-        CheckpointError, match=r"blocks.0.0.weight is \[32, 3, 3, 3\] here and is \[32, 1, 3, 3\] there"
-    ):
-        take_start(small_cnn(3, 3), read_start(start), ("a", "b", "c"), Transfer(start=start))
+    def refused(about: str, match: str, n_channels: int = 1) -> None:
+        """By names and shapes before anything is planned, and by the weights."""
+        transfer, classes = Transfer(start=Path(about)), ("1", "b", "c")
+        config = {
+            "function": "trainwright.recipes.cnn:small_cnn",
+            "arguments": {"n_classes": 3, "channels": n_channels},
+        }
+        with pytest.raises(InvalidInputError, match=match):
+            check_start(config, classes, transfer)
+        with pytest.raises(InvalidInputError, match=match):
+            take_start(small_cnn(3, n_channels), read_start(transfer.start), classes, transfer)
+
+    refused(
+        str(start),
+        r"blocks.0.0.weight is \[32, 3, 3, 3\] here and is \[32, 1, 3, 3\] there\n.*data.size = 8, data.channels = 1",
+        3,
+    )
     config = json.loads((start / "model" / "images.json").read_text())
     tensors = weights(start)
     (tmp_path / "images.json").write_text(json.dumps({**config, "classes": ["a", "b"]}))
     save_file(tensors, tmp_path / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"head\.\w+ has 4 rows and there are 2 class names"):
-        take_start(small_cnn(3, 1), read_start(tmp_path), ("a", "b", "c"), Transfer(start=tmp_path))
+    refused(str(tmp_path), r"head\.\w+ has 4 rows and there are 2 class names")
+    (tmp_path / "images.json").write_text(json.dumps({**config, "classes": ["1", "1", "2", "3"]}))
+    refused(str(tmp_path), r"the label '1' matches 2 rows of the starting head")
+    tensors.pop("blocks.2.1.bias")
+    save_file(tensors, tmp_path / "model.safetensors")
+    refused(str(tmp_path), r"blocks.2.1.bias is \[64\] here and is not there")
     (tmp_path / "model.safetensors").write_bytes(b"cut short")
-    with pytest.raises(CheckpointError, match=r"model.safetensors cannot be read"):
-        take_start(small_cnn(3, 1), read_start(tmp_path), ("a", "b", "c"), Transfer(start=tmp_path))
+    refused(str(tmp_path), r"cannot read the weights in")
     with pytest.raises(InvalidInputError, match=r"there is no model.safetensors in"):
         read_start(tmp_path / "nowhere")
+
+
+def test_a_folder_that_transformers_saved_is_a_start_with_its_head_or_without(tmp_path: Path) -> None:
+    """Its tensors are named as on the hub (vit.encoder.layer ...), not as the modules are; a bare one has no head."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    names = {0: "cat", 1: "2", 2: "3"}
+    config = ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=8, patch_size=4,
+        num_channels=1, id2label=names, label2id={name: number for number, name in names.items()},
+    )  # fmt: skip
+    whole = ViTForImageClassification(config)
+    whole.save_pretrained(tmp_path / "whole")
+    whole.vit.save_pretrained(tmp_path / "bare")
+    classes = ("2", "3", "7")
+    for name, told in (("whole", "head: 2 of 3 rows reused"), ("bare", "head: all 3 rows drawn at random")):
+        found, transfer = read_start(tmp_path / name), Transfer(start=tmp_path / name)
+        fitted = for_classes(found.config, classes, 1, 8)
+        check_start(fitted, classes, transfer)
+        model: Any = build_model(fitted, 0)
+        assert take_start(model, found, classes, transfer)[1].startswith(told)
+        assert all(torch.equal(a, b) for a, b in zip(model.vit.parameters(), whole.vit.parameters(), strict=True))
 
 
 def test_a_hugging_face_folder_is_a_start_and_its_batch_statistics_stay(tmp_path: Path) -> None:

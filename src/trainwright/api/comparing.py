@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +10,7 @@ from typing import Any
 from trainwright.api.training import PrepareOptions, folder_of_job, run
 from trainwright.records.plan import PlanRecord, read_plan
 from trainwright.records.run import RunRecord
-from trainwright.report.variants_text import VariantLine, median
-
-T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
-"""Student's t at 97.5 % for 1, 2, ... degrees of freedom; 1.96 beyond, which is 4 % too narrow at 16."""
+from trainwright.report.variants_text import VariantLine, interval_95, median
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,21 +33,6 @@ class Variant:
         return [record.evaluations[-1].loss for record in self.runs if record.evaluations]
 
 
-def interval_95(values: Sequence[float]) -> tuple[float, float]:
-    """Mean, and half the width of its 95 % interval (Student's t); infinite for one value.
-
-    >>> mean, half = interval_95([1.0, 2.0, 3.0])
-    >>> round(mean, 2), round(half, 2)
-    (2.0, 2.48)
-    """
-    n = len(values)
-    mean = statistics.fmean(values)
-    if n < 2:
-        return mean, math.inf
-    t = T_95[n - 2] if n - 2 < len(T_95) else 1.96
-    return mean, t * statistics.stdev(values) / math.sqrt(n)
-
-
 def compare_jobs(
     paths: Sequence[Path], seeds: Sequence[int], options: PrepareOptions, tell: Callable[[Any], None]
 ) -> tuple[Variant, ...]:
@@ -72,10 +52,12 @@ def compare(
 def line_of(variant: Variant) -> VariantLine:
     """The figures of one variant: accuracy where every run has one, else held-out loss."""
     is_accuracy = len(variant.accuracies) == len(variant.runs)
+    by_seed = variant.accuracies if is_accuracy else variant.losses
     chosen, runs = [plan.chosen for plan in variant.plans], variant.runs
     return VariantLine(
         name=variant.name,
-        figure=interval_95(variant.accuracies if is_accuracy else variant.losses),
+        by_seed=tuple(by_seed),
+        figure=interval_95(by_seed),
         is_accuracy=is_accuracy,
         n_seeds=len(runs),
         seconds=median([record.seconds for record in runs]),

@@ -13,7 +13,7 @@ from trainwright.api.training import PrepareOptions, folder_of_job, run
 from trainwright.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from trainwright.jobs.job import ImageData, Job
+    from trainwright.jobs.job import Job
     from trainwright.records.competition import Competition, Judgement
 
 SHOWN = 48
@@ -22,6 +22,8 @@ SHOWN = 48
 
 _Seen = tuple["Judgement", Any]
 """What was said of an image, and its pixels."""
+_Unlabelled = tuple[tuple[str, ...], Any]
+"""Names of images and their pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,7 @@ class CompeteOptions:
 
 def compete(path: Path, options: CompeteOptions, tell: Callable[[Any], None]) -> Competition:
     """Train (or read) the folds, judge held-out and test images, write the files of ``options.output``."""
+    from trainwright.api.images import checked
     from trainwright.files import write_text
     from trainwright.jobs.parse import load_job
     from trainwright.report.competition import competition_html
@@ -43,31 +46,66 @@ def compete(path: Path, options: CompeteOptions, tell: Callable[[Any], None]) ->
     job = load_job(path)
     if job.images is None:
         raise InvalidInputError(f"{path} has no images to fold", hint='name some, as in [data] builtin = "digits"')
-    views = _views(job, options.views)
-    runs = [_fold(job, fold, options, tell) for fold in range(options.folds)]
+    source, views, job = job.images.source, _views(job, options.views), checked(job)
+    test = None if options.test is None else _read_test(job, options.test, tell)
+    planned = [_planned(job, fold, options) for fold in range(options.folds)]
+    if options.views > 1:
+        tell(_price(planned, views, 0 if test is None else len(test[0])))
+    runs = [_run(folder, f"fold {fold + 1} of {options.folds}", tell) for fold, folder in enumerate(planned)]
     found, judged = _judged(job, runs, options)
     options.output.mkdir(parents=True, exist_ok=True)
-    n_submitted = 0
-    if options.test is not None:
-        n_submitted = _submit(options.test, runs, views, options.output, tell)
-    if n_submitted:
-        tell(f"{n_submitted} test images: {options.output / 'submission.csv'}")
-    _write_relabel(options.output, job.images, judged)
-    found = replace(found, n_submitted=n_submitted)
+    if test is not None:
+        _submit(test, runs, views, options.output)
+        tell(f"{len(test[0])} test images: {options.output / 'submission.csv'}")
+    _write_relabel(options.output, source, judged)
+    found = replace(found, n_submitted=0 if test is None else len(test[0]))
     write_text(options.output / "mistakes.html", competition_html(found))
     tell(f"page: {options.output / 'mistakes.html'}; to relabel: {options.output / 'relabel.csv'}")
     return found
 
 
-def _fold(job: Job, fold: int, options: CompeteOptions, tell: Callable[[Any], None]) -> Path:
+def _read_test(job: Job, source: Path, tell: Callable[[Any], None]) -> _Unlabelled:
+    """Names and pixels of the test images, read first: what is wrong with them should not cost a training."""
+    from trainwright.data.unlabelled import unlabelled
+
+    assert job.images is not None
+    assert job.images.size is not None
+    assert job.images.channels is not None
+    names, pixels, note = unlabelled(source, job.images.size, job.images.channels)
+    if note is not None:
+        tell(f"test images: {note}; they were enlarged")
+    return names, pixels
+
+
+def _planned(job: Job, fold: int, options: CompeteOptions) -> Path:
     assert job.images is not None
     images = replace(job.images, folds=options.folds, fold=fold)
     named = replace(job, images=images, name=f"{job.name}-fold{fold + 1}of{options.folds}")
-    folder = folder_of_job(named, PrepareOptions(), lambda _: None, again=False)
+    return folder_of_job(named, PrepareOptions(), lambda _: None, again=False)
+
+
+def _run(folder: Path, name: str, tell: Callable[[Any], None]) -> Path:
     record = run(folder, lambda _: None)
     accuracy = record.evaluations[-1].accuracy if record.evaluations else None
-    tell(f"fold {fold + 1} of {options.folds}: {record.steps} steps, accuracy {100 * (accuracy or 0):.1f} %")
+    tell(f"{name}: {record.steps} steps, accuracy {100 * (accuracy or 0):.1f} %")
     return folder
+
+
+def _price(planned: Sequence[Path], views: Any, n_test: int) -> str:
+    """What judging with several views will take, tried with the untrained model on a few images."""
+    from trainwright.data.images import open_images
+    from trainwright.records.plan import read_plan
+    from trainwright.train.answers import view_seconds
+    from trainwright.units import format_seconds
+
+    held_out = [open_images(folder / "data").held_out.pixels for folder in planned]
+    n_judged = sum(map(len, held_out)) + n_test * len(planned)
+    once, each = view_seconds(read_plan(planned[0]).model, held_out[0], views)
+    more = n_judged * (each - once)
+    return (
+        f"{views.n} views will take about {format_seconds(each)} an image, {format_seconds(once)} with one: "
+        f"{format_seconds(more)} more for the {n_judged:,} times that an image is judged"
+    )
 
 
 def _views(job: Job, n: int) -> Any:
@@ -126,12 +164,12 @@ def _png(pixels: Any) -> bytes:
     return file.getvalue()
 
 
-def _write_relabel(output: Path, data: ImageData, judged: Sequence[_Seen]) -> None:
+def _write_relabel(output: Path, source: Path | None, judged: Sequence[_Seen]) -> None:
     """relabel.csv: all images, the most wrong first, to be corrected by hand; the CSV data source reads file and label.
 
     Files are the originals; images that have none (built in, or in shards) are written beside the CSV.
     """
-    root = data.source if data.source is None or data.source.is_dir() else data.source.parent
+    root = source if source is None or source.is_dir() else source.parent
     with (output / "relabel.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "label", "predicted", "chance", "chance_of_label"])
@@ -144,23 +182,17 @@ def _write_relabel(output: Path, data: ImageData, judged: Sequence[_Seen]) -> No
             writer.writerow([original, said.label, said.predicted, f"{said.chance:.4f}", f"{said.chance_of_label:.4f}"])
 
 
-def _submit(test: Path, runs: Sequence[Path], views: Any, output: Path, tell: Callable[[Any], None]) -> int:
+def _submit(test: _Unlabelled, runs: Sequence[Path], views: Any, output: Path) -> None:
     """submission.csv: the class that the mean over all folds' models holds likeliest, for each test image."""
     import numpy as np
 
-    from trainwright.data.unlabelled import unlabelled
     from trainwright.train.answers import chances, classifier
 
+    names, pixels = test
     models = [classifier(folder) for folder in runs]
-    about = models[0].about
-    assert about.size is not None
-    assert about.channels is not None
-    names, pixels, note = unlabelled(test, about.size, about.channels)
-    if note is not None:
-        tell(f"test images: {note}; they were enlarged")
     mean = np.mean([chances(model, pixels, views)[0] for model in models], axis=0)
     with (output / "submission.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "label"])
-        writer.writerows([name, about.classes[best]] for name, best in zip(names, mean.argmax(1), strict=True))
-    return len(names)
+        classes = models[0].about.classes
+        writer.writerows([name, classes[best]] for name, best in zip(names, mean.argmax(1), strict=True))

@@ -46,6 +46,22 @@ def settled(job: Job) -> Job:
     return job
 
 
+def checked(job: Job) -> Job:
+    """The settled job; refused is what the files' names, the model and the start tell before anything costs time."""
+    from trainwright.data.images import split
+    from trainwright.data.listing import list_images
+    from trainwright.train.transfer import check_start
+
+    job = settled(job)
+    assert job.images is not None
+    listing = list_images(job.images)
+    split(listing, job.images, job.seed)
+    config = model_config(job)
+    if job.transfer is not None:
+        check_start(config, listing.classes, job.transfer)
+    return job
+
+
 def known_model(job: Job, kernels: Kernels = "cpu") -> Known:
     """The model as the cost model prices it, captured with what is frozen, and what making its samples takes."""
     from trainwright.capture.module import Setup, captured

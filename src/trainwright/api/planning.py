@@ -85,11 +85,11 @@ def capturer(on: Sequence[str], tell: Callable[[str], None]) -> Know:
     """Captures images' and code's models with the kernels of where they run: this machine's, or an accelerator's."""
 
     def know(job: Job) -> tuple[Job, Known | None]:
-        from trainwright.api.images import settled
+        from trainwright.api.images import checked
         from trainwright.api.known import known_model
         from trainwright.api.training import kernels_of, machine
 
-        whole = settled(job) if job.images is not None else job
+        whole = checked(job) if job.images is not None else job
         return whole, known_model(whole, kernels_of(machine(tell)) if HERE in (on or (HERE,)) else "gpu")
 
     return know

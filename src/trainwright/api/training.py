@@ -66,9 +66,9 @@ def folder_of_job(job: Job, options: PrepareOptions, tell: Tell, *, again: bool 
     from trainwright.jobs.store import job_to_dict
 
     if job.images is not None:
-        from trainwright.api.images import settled
+        from trainwright.api.images import checked
 
-        job = settled(job)
+        job = checked(job)
     folder = run_folder(options.output or job.output, job.name, job_to_dict(job), again=again)
     if (folder / PLAN_NAME).exists():
         tell(f"going on with {folder}")

@@ -21,7 +21,7 @@ NOISE_STEPS = 20
 
 def rates(path: Path, n_steps: int, highest: float, html: Path | None, tell: Callable[[Any], None]) -> Trials:
     """Range test, the notes' procedure, noise scale and largest batch of a job; its curves as a page when asked."""
-    from trainwright.api.images import settled
+    from trainwright.api.images import checked
     from trainwright.files import write_text
     from trainwright.jobs.parse import load_job
     from trainwright.records.trials import Trials
@@ -31,7 +31,7 @@ def rates(path: Path, n_steps: int, highest: float, html: Path | None, tell: Cal
     from trainwright.train.trials import noise_scale, opener, range_test, start_large
 
     job = load_job(path)
-    job = replace(settled(job) if job.images is not None else job, precision=job.precision or "fp32")
+    job = replace(checked(job) if job.images is not None else job, precision=job.precision or "fp32")
     with tempfile.TemporaryDirectory() as folder:
         prepare_data(Path(folder) / "data", job)
         plan = plan_here(job, PrepareOptions(pins="dp=1,tp=1"), lambda _: None)

@@ -66,13 +66,13 @@ def blurred(images: Tensor, shares: Tensor) -> Tensor:
     return torch.lerp(along, _smooth(along, -2), share)
 
 
-def smoothing(share: float) -> NDArray[np.float64]:
-    """Weights of five pixels in a row: a share of 1 4 6 4 1, sixteenths, and the rest for the middle one.
+def smoothing(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights [n, 5] of five pixels in a row: shares [n, 1] of 1 4 6 4 1, sixteenths, and the rest for the middle one.
 
-    >>> smoothing(0.5).tolist()
-    [0.03125, 0.125, 0.6875, 0.125, 0.03125]
+    >>> smoothing(np.array([[0.5]])).tolist()
+    [[0.03125, 0.125, 0.6875, 0.125, 0.03125]]
     """
-    return share * np.array([1, 4, 6, 4, 1]) / 16 + (1 - share) * np.array([0, 0, 1, 0, 0])
+    return np.asarray(shares * np.array([1, 4, 6, 4, 1]) / 16 + (1 - shares) * np.array([0, 0, 1, 0, 0]))
 
 
 def _smooth(images: Tensor, dim: int) -> Tensor:

@@ -14,6 +14,7 @@ from trainwright.errors import CheckpointError, InvalidInputError
 ABOUT = "images.json"
 """Beside the model of a run of ours: classes, size, channels, mean, deviation."""
 WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ def read_start(path: Path) -> Start:
     Raises InvalidInputError when the folder holds no model.
     """
     folder = path / "model" if (path / "model" / WEIGHTS).exists() else path
-    if not (folder / WEIGHTS).exists():
+    if not any((folder / name).exists() for name in (WEIGHTS, INDEX)):
         raise InvalidInputError(
             f"there is no {WEIGHTS} in {path}", hint="give the folder of a finished run, or a Hugging Face folder"
         )

@@ -90,6 +90,31 @@ def fill(sharded: Sharded, folder: Folder) -> int:
     return n_bytes
 
 
+def shapes_of(folder: Folder) -> dict[str, tuple[int, ...] | None]:
+    """Shapes by parameter name, from the heads of the files; None where a conversion makes a parameter of several."""
+    shapes: dict[str, tuple[int, ...] | None] = dict.fromkeys(folder.sources)
+    for path in dict.fromkeys(folder.files.values()):
+        with safe_open(path, framework="pt") as file:
+            kept = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  (no mapping)
+        shapes |= {own: kept[s.names[0]] for own, s in folder.sources.items() if not s.converter and s.names[0] in kept}
+    return shapes
+
+
+def weights_of(folder: Folder, model: nn.Module) -> dict[str, Tensor]:
+    """All tensors of the folder whole, by the names of the model's parameters."""
+    made: dict[str, Tensor] = {}
+    try:
+        for name, source in folder.sources.items():
+            if source.converter is not None:
+                made |= _convert(folder, source, name, model)
+                continue
+            with safe_open(folder.files[source.names[0]], framework="pt") as file:
+                made[name] = file.get_tensor(source.names[0])
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{folder.path} cannot be read: {error}", hint="copy it again") from error
+    return made
+
+
 def write_folder(folder: Path, checkpoint: Checkpoint, model: nn.Module, file_bytes: int = FILE_BYTES) -> list[str]:
     """Write the checkpoint's weights as safetensors under the names transformers saves; returns the files' names.
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from trainwright.runtime.model import build_model, logits_of
 from trainwright.train.images import Normalization
 
 AT_ONCE = 256
+A_FEW = 32
+"""Images that tell beforehand what many will take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,3 +66,19 @@ def chances(of: Classifier, pixels: NDArray[np.uint8], views: Views) -> tuple[ND
             said = logits_of(of.model, of.normalization.of(images)).double().softmax(-1)
             total[first : first + len(some)] += said.numpy() / views.n
     return total, (time.perf_counter() - begin) / max(len(pixels), 1)
+
+
+def view_seconds(config: dict[str, Any], pixels: NDArray[np.uint8], views: Views) -> tuple[float, float]:
+    """Seconds an image with one view and with all, tried on a few images with an untrained model of this config."""
+    model, few = build_model(config, 0).eval(), np.array(pixels[:A_FEW])
+    n_channels, n_few = few.shape[1], max(len(few), 1)
+    plain = Normalization(mean=(0.5,) * n_channels, deviation=(0.5,) * n_channels)
+    seconds = []
+    for _ in range(2):  # the first time around is a warm-up
+        begin = time.perf_counter()
+        images = augment(torch.from_numpy(few), np.arange(len(few)), 1, views.chain, views.seed)
+        made = time.perf_counter()
+        with torch.no_grad():
+            logits_of(model, plain.of(images))
+        seconds = [(made - begin) / n_few, (time.perf_counter() - made) / n_few]
+    return seconds[1], (views.n - 1) * seconds[0] + views.n * seconds[1]

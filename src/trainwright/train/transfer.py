@@ -2,80 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from trainwright.data.start import Start, start_weights
-from trainwright.errors import CheckpointError
+from trainwright.data.start import Start, read_start
+from trainwright.errors import InvalidInputError
 from trainwright.jobs.job import Transfer
 from trainwright.runtime.depth import depths, freeze_parameters, frozen_names
-from trainwright.train.labels import matched_rows
-from trainwright.train.lora import moves
+from trainwright.runtime.hollow import hollow
+from trainwright.runtime.model import build_model
+from trainwright.runtime.weights import open_folder, shapes_of, weights_of
+from trainwright.train.labels import How, matched_rows
+from trainwright.train.lora import adapt, moves
 from trainwright.train.optimizer import RateShare
+
+
+def check_start(config: Mapping[str, Any], classes: Sequence[str], transfer: Transfer) -> None:
+    """Refuse what take_start and freezing would refuse, by names and shapes alone: no tensor is read or drawn."""
+    start = read_start(transfer.start)
+    with hollow():
+        model = build_model(dict(config), 0)
+    shapes, head = shapes_of(open_folder(start.folder, model)), frozenset(depths(model).head)
+    _refuse_unlike(model, head, shapes, start)
+    _rows(shapes, head, (start, classes, transfer))
+    if transfer.lora_rank is not None:
+        adapt(model, transfer.lora_rank, seed=0)
+    freeze_for(model, transfer)
 
 
 def take_start(model: nn.Module, start: Start, classes: Sequence[str], transfer: Transfer) -> list[str]:
     """Copy the start's weights into the model; returns sentences that say what was taken and what was drawn.
 
-    Everything but the head must be there with the same name and shape. Raises CheckpointError naming the first tensor
+    Everything but the head must be there with the same name and shape. Raises InvalidInputError naming the first tensor
     that differs, or a head whose rows are not the start's classes.
     """
-    weights = start_weights(start)
-    head = frozenset(depths(model).head)
-    mine = model.state_dict()
-    for name, tensor in mine.items():
-        if name not in head:
-            _check_same(name, tensor, weights, start)
+    weights = weights_of(open_folder(start.folder, model), model)
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    head, mine = frozenset(depths(model).head), model.state_dict()
+    _refuse_unlike(model, head, shapes, start)
+    rows = _rows(shapes, head, (start, classes, transfer))
     with torch.no_grad():
         for name, tensor in mine.items():
             if name not in head:
                 tensor.copy_(weights[name])
-    n_copied = len(mine) - len(head)
-    return [
-        f"{n_copied} tensors copied from {start.folder}",
-        *_take_head(mine, head, weights, (start, classes, transfer)),
-    ]
-
-
-def _check_same(name: str, tensor: Tensor, weights: dict[str, Tensor], start: Start) -> None:
-    theirs = weights.get(name)
-    if theirs is not None and theirs.shape == tensor.shape:
-        return
-    there = "is not there" if theirs is None else f"is {list(theirs.shape)} there"
-    raise CheckpointError(
-        f"{start.folder} is of another architecture: {name} is {list(tensor.shape)} here and {there}",
-        hint="give [model] the architecture of transfer.start, or start from another folder",
-    )
-
-
-def _take_head(
-    mine: dict[str, Tensor],
-    head: frozenset[str],
-    weights: dict[str, Tensor],
-    what: tuple[Start, Sequence[str], Transfer],
-) -> list[str]:
-    start, classes, transfer = what
-    for name in head:
-        if name in weights and start.classes and len(weights[name]) != len(start.classes):
-            raise CheckpointError(
-                f"{start.folder}: the head's {name} has {len(weights[name])} rows and there are "
-                f"{len(start.classes)} class names",
-                hint="correct the folder's class names, or set transfer.reuse_rows = false",
-            )
-    if not transfer.reuse_rows or not start.classes:
-        return [f"head: all {len(classes)} rows drawn at random"]
-    rows = matched_rows(start.classes, classes, transfer.synonyms)
-    with torch.no_grad():
-        for name in head & weights.keys():
-            if weights[name].shape[1:] != mine[name].shape[1:]:
-                _check_same(name, mine[name], weights, start)
+        for name in head:
             for number, (row, _) in rows.items():
                 mine[name][number] = weights[name][row]
+    return [f"{len(mine) - len(head)} tensors copied from {start.folder}", *_told(rows, start, classes)]
+
+
+Shapes = Mapping[str, tuple[int, ...] | None]
+"""Of a folder's tensors, by the names of the model's parameters; None where it is not known before they are read."""
+
+
+def _refuse_unlike(model: nn.Module, head: frozenset[str], theirs: Shapes, start: Start) -> None:
+    """Everything but the rows of the head must be there, with the same shape."""
+    for name, tensor in model.state_dict().items():
+        if name in theirs and (theirs[name] is None or theirs[name] == tuple(tensor.shape)):
+            continue
+        if name in head and _below_rows(theirs.get(name)) in (None, tuple(tensor.shape[1:])):
+            continue
+        there = f"is {list(theirs[name] or ())} there" if name in theirs else "is not there"
+        raise InvalidInputError(
+            f"{start.folder} is of another architecture: {name} is {list(tensor.shape)} here and {there}",
+            hint=f"leave [model] out and take the start's{_own_form(start)}, or start from another folder",
+        )
+
+
+def _below_rows(shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    return None if shape is None else shape[1:]
+
+
+def _own_form(start: Start) -> str:
+    """The size and channels of the start's images, which a job that leaves them out gets."""
+    said = {"size": start.size, "channels": start.channels}
+    return "".join(f", data.{name} = {value}" for name, value in said.items() if value is not None)
+
+
+def _rows(
+    theirs: Shapes, head: frozenset[str], what: tuple[Start, Sequence[str], Transfer]
+) -> dict[int, tuple[int, How]]:
+    """Which of the start's rows serve which of the classes; none where the start has no head, or none is wanted."""
+    start, classes, transfer = what
+    has_head = bool(head) and head <= theirs.keys()
+    if not (has_head and transfer.reuse_rows and start.classes):
+        return {}
+    for name in sorted(head):
+        shape = theirs[name]
+        if shape is not None and shape[0] != len(start.classes):
+            raise InvalidInputError(
+                f"{start.folder}: the head's {name} has {shape[0]} rows and there are {len(start.classes)} class names",
+                hint="correct the folder's class names, or set transfer.reuse_rows = false",
+            )
+    return matched_rows(start.classes, classes, transfer.synonyms)
+
+
+def _told(rows: Mapping[int, tuple[int, How]], start: Start, classes: Sequence[str]) -> list[str]:
+    if not rows:
+        return [f"head: all {len(classes)} rows drawn at random"]
     drawn = [name for number, name in enumerate(classes) if number not in rows]
     reused = [f"{classes[n]} from {start.classes[row]} ({how})" for n, (row, how) in rows.items()]
-    lines = [f"head: {len(rows)} of {len(classes)} rows reused: {', '.join(reused)}"] if rows else []
+    lines = [f"head: {len(rows)} of {len(classes)} rows reused: {', '.join(reused)}"]
     return [*lines, f"head: drawn at random: {', '.join(drawn)}"] if drawn else lines
 
 
