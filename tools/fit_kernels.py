@@ -292,11 +292,23 @@ def check(groups: Sequence[Samples], everything: Fit) -> list[str]:
     ]
 
 
-def curves(entry: Mapping[str, Any], made: Fit) -> dict[str, dict[str, Any]]:
+def reached(name: str, kind: str, groups: Sequence[Samples]) -> float:
+    """The largest share of the peak that any product of a device's tables reached."""
+    mine = (g for g in groups if g.kind == "matmul" and g.device == name and unit(g) == kind)
+    peak = device(name).flop_per_s
+    return max((float(np.max(2.0 * np.prod(g.sizes, axis=1) / g.seconds / peak[g.dtype])) for g in mine), default=0.0)
+
+
+SLOW = 0.9
+"""A table whose fastest product reaches a smaller share of the best published one timed something else besides."""
+
+
+def curves(entry: Mapping[str, Any], made: Fit, groups: Sequence[Samples]) -> dict[str, dict[str, Any]]:
     """Curves of a GPU by dtype: fitted where measured, else from its best published matmul.
 
     A published best is of a large product in large tiles, so the share inside a tile is (side + half_side) / side
-    higher. A dtype without a measurement of its own keeps its quote's ratio to the one fitted.
+    higher. A dtype without a measurement of its own keeps its quote's ratio to the one fitted. A table that is ``SLOW``
+    throughout gives way to the quote (B200: 0.66 in SimuMax's, 0.78 published, and GB200 trains at as much).
     """
     name, quotes = entry["device"], entry["matmul"]
     found = {}
@@ -305,7 +317,8 @@ def curves(entry: Mapping[str, Any], made: Fit) -> dict[str, dict[str, Any]]:
         side = 64.0 if kind == "vector" else 256.0 * 128.0 / 384.0
         measured = quotes.get("fp32" if kind == "vector" else "bf16", quotes.get("fp16", quote))["best"]
         inside = quote["best"] * (side + made.shapes[kind].half_side) / side
-        best = made.bests[kind][name] * quote["best"] / measured if name in made.bests[kind] else inside
+        fitted = made.bests[kind].get(name) if reached(name, kind, groups) >= SLOW * measured else None
+        best = inside if fitted is None else fitted * quote["best"] / measured
         found[dtype] = {"shape": kind, "best": round(min(best, 1.3), 3)}
         if kind == "vector" and device(name).architecture in BATCHED_TILE:
             found[dtype]["batched_tile"] = BATCHED_TILE[device(name).architecture]
@@ -326,7 +339,7 @@ def entries(made: Fit, groups: Sequence[Samples]) -> list[dict[str, Any]]:
         name = entry["device"]
         table_of = dict(entry)
         if device(name).kind == "gpu" and "Apple" not in name:
-            table_of["matmul"] = curves(entry, made)
+            table_of["matmul"] = curves(entry, made, groups)
         for part, share in made.streams.get(name, {}).items():
             table_of[part] = share if isinstance(share, float) else {"best": share.best, "half": share.half}
         rows = [f"{g.source} {g.kind}" for g in groups if g.device == name]

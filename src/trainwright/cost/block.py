@@ -31,7 +31,8 @@ class BlockCost:
     ``*_s``: kernel seconds, of products (``forward_s``, ``backward_s``), of attention (``attention_*``) and of what
     memory limits (``*_stream_s``); ``core_s``: the part of forward that selective recomputation repeats.
     ``*_kernels``: those that the host issues. ``tp_*``: bytes of activations reduced over tp and how often, in forward
-    (backward does as many and as much). ``ep_bytes``: what one all-to-all moves; ``ep_calls``: how many in forward.
+    (backward does as many and as much). ``ep_bytes``: what one all-to-all moves (``ep_token_bytes``: were each token
+    sent to one expert only); ``ep_calls``: how many in forward.
     ``cp_bytes``: keys and values of this device's tokens. ``parameters`` and ``expert_parameters``: per device, over
     tp (and ep); ``trainable``: those with gradients, in so many ``tensors``.
     """
@@ -51,6 +52,7 @@ class BlockCost:
     tp_bytes: Number = 0.0
     tp_calls: Number = 0.0
     ep_bytes: Number = 0.0
+    ep_token_bytes: Number = 0.0
     ep_calls: Number = 0.0
     cp_bytes: Number = 0.0
     parameters: Number = 0.0
@@ -253,8 +255,8 @@ def _matmul_traffic(op: Matmul, rows: Number, shard: Shard, how: Arithmetic) -> 
         return {"tp_bytes": 0.5 * rows * op.k * how.wide_bytes, "tp_calls": 0.5}
     if op.split == "expert" and op.n_experts > 1:
         width = op.k if op.name.endswith("_in") else op.n
-        moved = 0.5 * rows * op.experts_per_token * width * how.base_bytes / shard.tp
-        return {"ep_bytes": moved, "ep_calls": 0.5}
+        tokens = 0.5 * rows * width * how.base_bytes / shard.tp
+        return {"ep_bytes": tokens * op.experts_per_token, "ep_token_bytes": tokens, "ep_calls": 0.5}
     return {}
 
 

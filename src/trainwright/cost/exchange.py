@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -89,9 +89,26 @@ def _any(value: Number) -> bool:
     return bool(value) if isinstance(value, float) else bool(np.any(value))
 
 
-def ep_s(stages: Stages, table: Table, where: Spans) -> Array:
+def ep_s(stages: Stages, table: Table, where: Spans, stack: Stack) -> Array:
     """Seconds of all-to-alls that take tokens to their experts and back, in one forward, per stage."""
-    return 2.0 * _repeated(stages, "ep", table, where.ep, "all_to_all")
+    over = where.ep
+    if stack.sends_once:
+        copies = stages.body.ep_bytes / np.maximum(stages.body.ep_token_bytes, 1.0)
+        over = replace(over, crossing=crossing_share(over.n_nodes, np.maximum(copies, 1.0)))
+    return 2.0 * _repeated(stages, "ep", table, over, "all_to_all")
+
+
+def crossing_share(n_nodes: Number, copies: Number) -> Number:
+    """Share of a token's copies for other nodes that cross the network where each node gets one and hands it on.
+
+    N (1 - (1 - 1 / N)^k) / k: the nodes that k experts drawn from N nodes lie on, for each copy.
+    Source: DeepEP, as described in DeepSeek-V3, arXiv:2412.19437, section 3.2.2.
+
+    >>> float(crossing_share(1.0, 8.0)), float(crossing_share(2.0, 2.0))
+    (0.125, 0.75)
+    """
+    share: Number = n_nodes * (1.0 - (1.0 - 1.0 / n_nodes) ** copies) / copies
+    return share
 
 
 def cp_s(stages: Stages, table: Table, where: Spans) -> Array:

@@ -113,7 +113,7 @@ def work(setting: Setting, where: Spans) -> Work:
         **_compute(setting),
         "tp": tp_s(held, rows, where) * passes,
         "cp": cp_s(held, rows, where) * (passes + 1.0),
-        "ep": ep_s(held, rows, where) * passes,
+        "ep": ep_s(held, rows, where, stack) * passes,
         "weight": held.weight,
     }
     once: dict[str, Number] = {

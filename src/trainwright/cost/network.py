@@ -20,13 +20,15 @@ from trainwright.units import Number
 class Span:
     """Where the ranks of a communicator lie: ``ranks_per_node`` of its ``n_ranks`` share a node.
 
-    ``intra`` and ``inter`` are what one device gets inside a node and out of it. Counts may be arrays.
+    ``intra`` and ``inter`` are what one device gets inside a node and out of it. ``crossing``: share of an all-to-all's
+    bytes for other nodes that crosses the network. Counts may be arrays.
     """
 
     n_ranks: Number
     ranks_per_node: Number
     intra: Link
     inter: Link
+    crossing: Number = 1.0
 
     @property
     def n_nodes(self) -> Number:
@@ -161,7 +163,7 @@ def all_to_all_s(message_bytes: Number, where: Span) -> Number:
     each = ramped_s(message_bytes, where.intra) / where.n_ranks
     inside_s = where.intra.latency_s * (where.ranks_per_node - 1) + each * (where.ranks_per_node - 1)
     leaving = where.n_ranks - where.ranks_per_node
-    out = ramped_s(message_bytes, where.inter) / where.n_ranks
+    out = where.crossing * ramped_s(message_bytes, where.inter) / where.n_ranks
     outside_s = np.where(leaving > 0, where.inter.latency_s * where.n_nodes + out * leaving, 0.0)
     return np.maximum(inside_s, outside_s)
 

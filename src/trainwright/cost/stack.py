@@ -44,6 +44,7 @@ class Stack:
     it keeps. ``scatter_every_micro_batch``: fully sharded gradients are
     reduced after each micro-batch. ``sequence_parallel``: what tp does in this software when nobody says.
     ``scatter_sends``: stages send each tensor-parallel rank its part and gather it there, else each the whole.
+    ``sends_once``: a token for several experts of another node crosses the network once (DeepEP, HybridEP).
     ``convolution``: priced as the plain product it stands for (what the corrections of stacks with published networks
     were fitted with) or as its kernel; ``channels_last``: images lie in memory as tensor cores want them.
     """
@@ -83,6 +84,7 @@ class Stack:
     selective_streams: bool = False
     scatter_every_micro_batch: bool = True
     scatter_sends: bool = False
+    sends_once: bool = False
     bucket_bytes: float | None = None
     step_collectives: float = 0.0
     sequence_parallel: bool = False

@@ -13,7 +13,7 @@ from trainwright.cost.published.row import Row
 from trainwright.cost.published.software import is_lora, stack_name
 from trainwright.hardware.device import Device
 from trainwright.jobs.job import Objective, Workload
-from trainwright.jobs.strategy import Strategy
+from trainwright.jobs.strategy import Recompute, Strategy
 from trainwright.models.spec import ModelSpec
 
 MICRO_TOKENS = 16384
@@ -29,13 +29,14 @@ STAGE_MICRO_BATCHES = 8
 def filled(strategy: Strategy, row: Row, model: ModelSpec, device: Device, seq: int) -> Strategy:
     """The strategy with recomputation and micro-batch where the row names none: what memory has room for.
 
-    Nothing recomputed where one sample fits so, else full; then as many samples at a time as fit.
+    As few blocks recomputed as one sample needs to fit; then as many samples at a time as fit.
     """
     if model.unit != "tokens":
         return strategy
     least = 1 if unstated_micro_batch(row, int(strategy.pp)) else int(strategy.micro_batch)
-    if not row["recompute"] and not fits(replace(strategy, micro_batch=least), row, model, device, seq):
-        strategy = replace(strategy, recompute="full")
+    if not row["recompute"]:
+        found = recomputed(replace(strategy, micro_batch=least), row, model, device, seq)
+        strategy = replace(found, micro_batch=strategy.micro_batch)
     if not unstated_micro_batch(row, int(strategy.pp)):
         return strategy
     most = local_batch(row, strategy)
@@ -45,6 +46,22 @@ def filled(strategy: Strategy, row: Row, model: ModelSpec, device: Device, seq: 
             break
         strategy = replace(strategy, micro_batch=size // 2)
     return strategy
+
+
+def recomputed(strategy: Strategy, row: Row, model: ModelSpec, device: Device, seq: int) -> Strategy:
+    """The strategy with as few blocks recomputed as let it run, where nothing is said: none, some, else all."""
+    shares: list[tuple[Recompute, int]] = [("none", 1), ("full", 1)]
+    if stack_name(row) in BLOCKWISE:
+        shares[1:1] = [("full", 4), ("full", 3), ("full", 2)]
+    for how, every in shares:
+        strategy = replace(strategy, recompute=how, recompute_every=every)
+        if fits(strategy, row, model, device, seq):
+            break
+    return strategy
+
+
+BLOCKWISE = ("nemo", "mlperf", "megatron-core")
+"""Stacks that recompute some blocks and keep the others' activations (Megatron-Core, recompute_num_layers)."""
 
 
 def unstated_micro_batch(row: Row, pp: int) -> bool:
@@ -78,8 +95,17 @@ def fits(strategy: Strategy, row: Row, model: ModelSpec, device: Device, seq: in
     adapters = is_lora(row)
     objective: Objective = "lora" if adapters else "pretrain"
     work = Workload(global_batch=batch, seq=seq, objective=objective, quantized_base=adapters and is_quantized(row))
-    need = peak_bytes(model, work, strategy, memory_rules(stack_name(row)))
+    rules = memory_rules(stack_name(row))
+    if adapters and strategy.precision in NARROW:
+        rules = replace(rules, parameter_bytes=NARROW_BYTES)
+    need = peak_bytes(model, work, strategy, rules)
     return float(np.max(need)) < device.memory_bytes
+
+
+NARROW = ("fp8", "fp4")
+NARROW_BYTES = 1.0
+"""Bytes of a frozen weight beside adapters that are trained in 8 bits: it is kept as it is multiplied (fp8_params of
+NVIDIA's MLPerf recipe, Llama 2 70B LoRA since v4.0; 70 GB a device without tensor parallelism fit no other way)."""
 
 
 def usual_batch(row: Row, strategy: Strategy, seq: int, n_devices: int) -> int:

@@ -162,6 +162,10 @@ def stack_of(row: Row) -> Stack:
         )
     if row.says("dp comm overlap on"):
         known = replace(known, overlap_tp=NEMO.overlap_tp, overlap_pp=NEMO.overlap_pp)
+    if row.says("dispatcher=-"):
+        known = replace(known, sends_once=False)
+    if row.says("a2a_overlap=true"):
+        known = replace(known, overlap_ep=NEMO.overlap_dp)
     if row.says("qkv_proj_offloaded"):
         known = replace(known, selective_share=MOST_OF_A_BLOCK)
     if row.says("method vocab", "method interlaced"):
