@@ -1,326 +1,71 @@
-"""Our loop beside others' on the same model, data, precision and optimizer, in one process, rounds interleaved.
+"""Our loop beside others' on the same model, data, precision and optimizer, each in a process of its own.
 
     pip install accelerate lightning
-    OMP_NUM_THREADS=2 python benchmarks/trainers.py --size 5M --precision fp32 [--steps 6] [--seq 64] [--only ours]
+    python -m benchmarks.trainers --size 5M --precision fp32 [--rounds 4] [--steps 6] [--seq 64] [--only ours bare]
 
 Everybody trains a GPT-2 with fused AdamW, gradients clipped at 1, and reads its loss in every step. A round is a few
-steps of each contender, in changing order; the time from the end of one step to the end of the next counts, data,
-logging and callbacks included, the first of each round left out. Prints the median and the fastest tenth of each, and
-tokens/s.
+steps of each contender, one after the other in an order drawn anew; all wait but one. Each has its own process, since a
+loop that tells the allocator to keep its pages, or leaves it in pieces, would do so for all in the same one. The time
+from the end of one step to the end of the next counts, data, logging and callbacks included, the first of each round
+left out. Prints median and fastest tenth of each, tokens/s, and the ratio to ours on the same model.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import logging
+import multiprocessing
+import random
 import statistics
 import tempfile
-import time
 import warnings
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
-import torch
-import torch.nn.functional as functional
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-
-from trainwright.data.tokens import prepare_tokens
-from trainwright.jobs.job import Stopping
-from trainwright.jobs.parse import example_job
-from trainwright.jobs.store import job_to_dict
-from trainwright.jobs.strategy import Strategy
-from trainwright.records.plan import Candidate, PlanRecord, write_plan
-from trainwright.runtime.model import build_model
-from trainwright.runtime.place import Place, use_threads
-from trainwright.train.loop import one_step
-from trainwright.train.work import open_session
-
-Round = Callable[[int], list[float]]
-"""Takes n + 1 steps and returns the seconds of the last n."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
-    """A GPT-2 of some size, and the batch it is trained with."""
-
-    layers: int
-    hidden: int
-    heads: int
-    vocabulary: int
-    batch: int
-    seq: int
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """As ``transformers`` reads it; without dropout, so that everybody computes the same."""
-        none = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
-        return {
-            "model_type": "gpt2", "vocab_size": self.vocabulary, "n_embd": self.hidden, "n_layer": self.layers,
-            "n_head": self.heads, "n_positions": 1024, "bos_token_id": 0, "eos_token_id": 0, **none,
-        }  # fmt: skip
-
-
-SIZES = {
-    "0.1M": Size(layers=2, hidden=64, heads=4, vocabulary=256, batch=8, seq=64),
-    "5M": Size(layers=6, hidden=256, heads=8, vocabulary=2048, batch=8, seq=128),
-    "124M": Size(layers=12, hidden=768, heads=12, vocabulary=50257, batch=2, seq=256),
-}
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """What all contenders share."""
-
-    size: Size
-    precision: str
-    folder: Path
-
-    @property
-    def is_bf16(self) -> bool:
-        """Whether products are in bfloat16 under autocast."""
-        return self.precision == "bf16"
-
-    def model(self) -> nn.Module:
-        """The same weights for everybody."""
-        return build_model(self.size.config, 0)
-
-    def autocast(self) -> torch.autocast:
-        """The precision's context."""
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.is_bf16)
-
-
-class Tokens(Dataset[dict[str, Tensor]]):
-    """Rows of random tokens, always the same."""
-
-    def __init__(self, size: Size, n_rows: int = 4096) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self._rows = torch.randint(0, size.vocabulary, (n_rows, size.seq), generator=generator)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {"input_ids": self._rows[index], "labels": self._rows[index]}
-
-
-def batches(size: Size) -> Iterator[Tensor]:
-    """Batches without end."""
-    while True:
-        yield from (batch["input_ids"] for batch in DataLoader(Tokens(size), batch_size=size.batch))
-
-
-def adamw(model: nn.Module, *, fused: bool = True) -> torch.optim.Optimizer:
-    """The optimizer everybody uses."""
-    return torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=fused)
-
-
-def stepping(step: Callable[[], None]) -> Round:
-    """A round of a loop that can be taken step by step."""
-
-    def take(n_steps: int) -> list[float]:
-        ends = []
-        for _ in range(n_steps + 1):
-            step()
-            ends.append(time.perf_counter())
-        return [b - a for a, b in pairwise(ends)]
-
-    return take
-
-
-def ours(setting: Setting) -> Round:
-    """The product's step, its record written down."""
-    size, folder = setting.size, setting.folder / "ours"
-    job = dataclasses.replace(
-        example_job(), stopping=Stopping(steps=10**6), global_batch=size.batch, seq=size.seq,
-        data=dataclasses.replace(example_job().data, tokenizer="bytes"),
-    )  # fmt: skip
-    prepare_tokens(folder / "data", job.data, job.seq)
-    strategy = dataclasses.asdict(Strategy(micro_batch=size.batch, precision=setting.precision))
-    zero = dict.fromkeys(("step_s", "step_low_s", "step_high_s", "peak_bytes", "tokens_per_s"), 0.0)
-    threads = torch.get_num_threads()
-    chosen = Candidate(
-        label="", strategy=strategy, n_processes=1, threads_per_process=threads, time={}, memory={}, **zero
-    )
-    plan = PlanRecord(
-        job=job_to_dict(job), model=size.config, cluster={}, device_type="cpu", stack="trainwright", chosen=chosen
-    )
-    write_plan(folder, plan)
-    session = open_session(folder, plan, Place(n_threads=threads), lambda *_message: None)
-    session.sync.begin()
-    return stepping(lambda: session.keep(one_step(session), counts=True))
-
-
-def bare(setting: Setting, model: nn.Module | None = None) -> Round:
-    """What anybody would write: model, loss, backward, clip, AdamW, loss.item()."""
-    model = model or setting.model()
-    optimizer, rows = adamw(model), batches(setting.size)
-
-    def step() -> None:
-        ids = next(rows)
-        with setting.autocast():
-            out = model(input_ids=ids)
-            logits = out.logits if hasattr(out, "logits") else out
-            loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        loss.item()
-
-    return stepping(step)
-
-
-class Block(nn.Module):
-    """A GPT-2 block as nanoGPT writes it (github karpathy/nanoGPT, model.py)."""
-
-    def __init__(self, size: Size) -> None:
-        super().__init__()
-        self.heads = size.heads
-        self.first, self.second = nn.LayerNorm(size.hidden), nn.LayerNorm(size.hidden)
-        self.qkv = nn.Linear(size.hidden, 3 * size.hidden)
-        self.out = nn.Linear(size.hidden, size.hidden)
-        self.up, self.down = nn.Linear(size.hidden, 4 * size.hidden), nn.Linear(4 * size.hidden, size.hidden)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[batch, positions, width] to the same."""
-        b, t, width = x.shape
-        q, k, v = (
-            part.view(b, t, self.heads, width // self.heads).transpose(1, 2)
-            for part in self.qkv(self.first(x)).split(width, dim=2)
-        )
-        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.out(mixed.transpose(1, 2).reshape(b, t, width))
-        return x + self.down(functional.gelu(self.up(self.second(x))))
-
-
-class NanoGPT(nn.Module):
-    """GPT-2 as nanoGPT writes it, head tied to the embedding."""
-
-    def __init__(self, size: Size) -> None:
-        super().__init__()
-        self.tokens = nn.Embedding(size.vocabulary, size.hidden)
-        self.places = nn.Embedding(1024, size.hidden)
-        self.blocks = nn.Sequential(*(Block(size) for _ in range(size.layers)))
-        self.norm = nn.LayerNorm(size.hidden)
-
-    def forward(self, input_ids: Tensor) -> Tensor:
-        """Logits of every position."""
-        x = self.tokens(input_ids) + self.places(torch.arange(input_ids.shape[1]))
-        return functional.linear(self.norm(self.blocks(x)), self.tokens.weight)
-
-
-def nanogpt(setting: Setting) -> Round:
-    """The bare loop around nanoGPT's model."""
-    torch.manual_seed(0)
-    return bare(setting, NanoGPT(setting.size))
-
-
-def hf_trainer(setting: Setting) -> Round:
-    """transformers.Trainer, a new one each round around the same model and optimizer."""
-    from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-
-    model = setting.model()
-    optimizer = adamw(model)
-
-    class Ends(TrainerCallback):
-        def __init__(self) -> None:
-            self.ends: list[float] = []
-
-        def on_step_end(self, *_args: Any, **_kwargs: Any) -> None:
-            self.ends.append(time.perf_counter())
-
-    def take(n_steps: int) -> list[float]:
-        arguments = TrainingArguments(
-            output_dir=str(setting.folder / "hf"), max_steps=n_steps + 2,
-            per_device_train_batch_size=setting.size.batch, use_cpu=True, bf16=setting.is_bf16, report_to=[],
-            disable_tqdm=True, logging_steps=1, save_strategy="no",
-            max_grad_norm=1.0, lr_scheduler_type="constant", dataloader_pin_memory=False, seed=0,
-        )  # fmt: skip
-        watch = Ends()
-        data = Tokens(setting.size)
-        trainer = Trainer(
-            model=model, args=arguments, train_dataset=data, optimizers=(optimizer, None), callbacks=[watch]
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-        return [b - a for a, b in pairwise(watch.ends)][:n_steps]
-
-    return take
-
-
-def accelerate(setting: Setting) -> Round:
-    """The bare loop written with Accelerate."""
-    from accelerate import Accelerator
-
-    accelerator = Accelerator(cpu=True, mixed_precision="bf16" if setting.is_bf16 else "no")
-    model = setting.model()
-    loader = DataLoader(Tokens(setting.size), batch_size=setting.size.batch)
-    model, optimizer, loader = accelerator.prepare(model, adamw(model), loader)
-
-    def endless() -> Iterator[dict[str, Tensor]]:
-        while True:
-            yield from loader
-
-    rows = endless()
-
-    def step() -> None:
-        loss = model(**next(rows)).loss
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        loss.item()
-
-    return stepping(step)
-
-
-def lightning(setting: Setting) -> Round:
-    """Lightning's Trainer, a new one each round around the same module."""
-    import lightning as pl
-
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-
-    class Module(pl.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = setting.model()
-            self.ends: list[float] = []
-
-        def training_step(self, batch: dict[str, Tensor], _index: int) -> Tensor:
-            loss: Tensor = self.model(**batch).loss
-            self.log("loss", loss.item())
-            return loss
-
-        def on_train_batch_end(self, *_args: Any, **_kwargs: Any) -> None:
-            self.ends.append(time.perf_counter())
-
-        def configure_optimizers(self) -> torch.optim.Optimizer:
-            return adamw(self.model, fused=not setting.is_bf16)  # Lightning clips no fused optimizer's under autocast
-
-    module = Module()
-
-    def take(n_steps: int) -> list[float]:
-        module.ends = []
-        trainer = pl.Trainer(
-            max_steps=n_steps + 1, accelerator="cpu", devices=1,
-            precision="bf16-mixed" if setting.is_bf16 else "32-true",
-            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-            gradient_clip_val=1.0, default_root_dir=setting.folder,
-        )  # fmt: skip
-        trainer.fit(module, DataLoader(Tokens(setting.size), batch_size=setting.size.batch))
-        return [b - a for a, b in pairwise(module.ends)]
-
-    return take
-
-
-CONTENDERS: dict[str, Callable[[Setting], Round]] = {
-    "ours": ours, "bare": bare, "nanogpt": nanogpt, "hf-trainer": hf_trainer, "accelerate": accelerate,
-    "lightning": lightning,
-}  # fmt: skip
+from benchmarks.contenders import CONTENDERS, SIZES, Setting
+
+
+def contend(name: str, setting: Setting, pipe: Connection) -> None:
+    """The life of one contender: build everything, then take a round whenever asked to."""
+    warnings.filterwarnings("ignore")
+    setting.settle()
+    take = CONTENDERS[name](setting)
+    pipe.send("ready")
+    while n_steps := pipe.recv():
+        pipe.send(take(n_steps))
+
+
+def race(setting: Setting, names: list[str], n_rounds: int, n_steps: int) -> dict[str, list[float]]:
+    """Seconds of the steps of each contender; a first round warms up and does not count."""
+    spawn, order = multiprocessing.get_context("spawn"), random.Random(0)
+    pipes: dict[str, Connection] = {}
+    for name in names:
+        pipes[name], theirs = spawn.Pipe()
+        spawn.Process(target=contend, args=(name, setting, theirs), daemon=True).start()
+        theirs.close()
+    for pipe in pipes.values():
+        pipe.recv()
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(n_rounds + 1):
+        for name in order.sample(names, len(names)):
+            pipes[name].send(n_steps)
+            seconds = pipes[name].recv()
+            taken[name] += seconds if number else []
+    for pipe in pipes.values():
+        pipe.send(0)
+    return taken
+
+
+def report(taken: dict[str, list[float]], tokens: int) -> str:
+    """The table; the ratio is of tokens/s to those of our loop on the same model, from the medians."""
+    middle = {name: statistics.median(times) for name, times in taken.items()}
+    lines = [f"{'':13} {'median ms':>10} {'fastest 10 %':>12} {'tokens/s':>10} {'to ours':>8}"]
+    for name, times in sorted(taken.items(), key=lambda item: middle[item[0]]):
+        quick = statistics.mean(sorted(times)[: max(len(times) // 10, 1)])
+        ours = middle.get("ours-nanogpt" if "nanogpt" in name else "ours")
+        ratio = f"{ours / middle[name]:8.3f}" if ours else ""
+        lines.append(f"{name:13} {1e3 * middle[name]:10.2f} {1e3 * quick:12.2f} {tokens / middle[name]:10,.0f} {ratio}")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -334,34 +79,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     arguments = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    use_threads(arguments.threads)
+    size = SIZES[arguments.size]
+    size = dataclasses.replace(size, seq=arguments.seq or size.seq)
     with tempfile.TemporaryDirectory() as folder:
-        size = SIZES[arguments.size]
-        size = dataclasses.replace(size, seq=arguments.seq or size.seq)
-        setting = Setting(size=size, precision=arguments.precision, folder=Path(folder))
-        rounds = {name: CONTENDERS[name](setting) for name in arguments.only}
-        taken: dict[str, list[float]] = {name: [] for name in rounds}
-        for number in range(arguments.rounds + 1):
-            for name in sorted(rounds, reverse=number % 2 == 1):
-                seconds = rounds[name](arguments.steps)
-                taken[name] += seconds if number else []
-    shared = f"{size.batch} x {size.seq} tokens, {arguments.precision}, {arguments.threads} threads"
-    print(f"GPT-2 {arguments.size}, {shared}, torch {torch.__version__}")
-    print(report(taken, setting.size.batch * setting.size.seq))
-
-
-def report(taken: dict[str, list[float]], tokens: int) -> str:
-    """The table; the ratio is of tokens/s to ours, from the medians."""
-    middle = {name: statistics.median(times) for name, times in taken.items()}
-    lines = [f"{'':12} {'median ms':>10} {'fastest 10 %':>12} {'tokens/s':>10} {'to ours':>8}"]
-    for name, times in sorted(taken.items(), key=lambda item: middle[item[0]]):
-        quick = statistics.mean(sorted(times)[: max(len(times) // 10, 1)])
-        ratio = middle[next(iter(taken))] / middle[name]
-        lines.append(
-            f"{name:12} {1e3 * middle[name]:10.2f} {1e3 * quick:12.2f} {tokens / middle[name]:10,.0f} {ratio:8.3f}"
-        )
-    return "\n".join(lines)
+        setting = Setting(size=size, precision=arguments.precision, n_threads=arguments.threads, folder=Path(folder))
+        taken = race(setting, arguments.only, arguments.rounds, arguments.steps)
+    print(
+        f"GPT-2 {arguments.size}, {size.batch} x {size.seq} tokens, {arguments.precision}, {arguments.threads} threads"
+    )
+    print(report(taken, size.batch * size.seq))
 
 
 if __name__ == "__main__":

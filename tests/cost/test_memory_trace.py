@@ -22,19 +22,20 @@ def traced(config: dict[str, Any], strategy: Strategy, seq: int, n_micro: int) -
     from trainwright.runtime.model import build_model
     from trainwright.runtime.precision import precision
     from trainwright.runtime.shard import shard_model
+    from trainwright.runtime.sync import EveryStep
     from trainwright.train.measure import peak_bytes_of
     from trainwright.train.optimizer import clip, make_optimizer
 
     sharded = shard_model(build_model(config, seed=0), strategy, Mesh(sizes={}, indexes={}))
     optimizer = make_optimizer(sharded.parameters, OptimizerSettings(name="adamw"))
+    sync = EveryStep(sharded, optimizer)
 
     def step() -> None:
         rows = [torch.randint(0, config["vocab_size"], (strategy.micro_batch, seq + 1)) for _ in range(n_micro)]
         micros = [(row[:, :-1], row[:, 1:]) for row in rows]
         loss = sharded.gradients(micros, 1.0, precision(strategy.precision), lambda _: None)
-        clip(sharded.parameters, sharded.agree(loss)[1], 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        clip(sync, sync.join(loss, [], 1)[1], 1.0)
+        sync.update(1e-3, 1)
 
     step()
     states = [value for state in optimizer.state.values() for value in state.values()]

@@ -20,6 +20,8 @@ def test_a_stopped_job_goes_on_and_a_finished_or_changed_one_gets_the_next_folde
     assert run_folder(tmp_path, "a", PLAN.job) == first
     assert run_folder(tmp_path, "a", {"name": "changed"}) == tmp_path / "a-2"
     write_run(first, RUN)
+    assert run_folder(tmp_path, "a", PLAN.job) == first  # stopped while its page was written
+    (first / "report.html").touch()
     assert run_folder(tmp_path, "a", PLAN.job) == tmp_path / "a-3"
 
 

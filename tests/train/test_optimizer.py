@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,13 +11,17 @@ import torch
 from safetensors.torch import load_file
 from tests.train.plans import tiny_job, tiny_plan
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 
 from trainwright.jobs.job import OptimizerSettings, RateSchedule, Stopping
 from trainwright.jobs.strategy import Strategy
 from trainwright.records.run import RunRecord
 from trainwright.records.step import read_steps
+from trainwright.runtime.collective import norm_of
 from trainwright.runtime.scaling import LossScaled
+from trainwright.runtime.sync import EveryStep
 from trainwright.train.eightbit import SMALLEST, AdamW8bit, dynamic_codes, pack, unpack
+from trainwright.train.optimizer import clip, make_optimizer
 from trainwright.train.run import run_plan
 
 STEADY = RateSchedule(name="constant", warmup_share=0.0)
@@ -47,6 +52,28 @@ def test_it_learns_and_goes_on_with_the_same_bits(tmp_path: Path, case: str) -> 
     assert again.resumed_from == 4
     whole, parts = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "adafactor"])
+def test_gradients_clipped_within_the_update_move_as_far_as_those_clipped_before(name: Any) -> None:
+    ends = []
+    for clips_itself in (False, True):
+        torch.manual_seed(0)
+        model = nn.Linear(32, 16)
+        settings = OptimizerSettings(name=name, learning_rate=0.1)
+        optimizer = make_optimizer(model.parameters(), settings)
+        sharded: Any = SimpleNamespace(parameters=list(model.parameters()), after_update=lambda: None)
+        sync = EveryStep(sharded, optimizer)
+        for size in (30.0, 1e-4, 3.0):
+            (size * model(torch.randn(8, 32))).square().sum().backward()
+            norm = norm_of([p.grad for p in model.parameters() if p.grad is not None])
+            if clips_itself:
+                clip(sync, norm, 1.0)
+            else:
+                clip_grad_norm_(model.parameters(), 1.0)
+            sync.update(0.1, 1)
+        ends.append(torch.cat([p.detach().reshape(-1) for p in model.parameters()]))
+    assert torch.allclose(*ends, rtol=1e-5, atol=1e-7)
 
 
 def test_eight_bits_follow_adamw() -> None:

@@ -127,7 +127,11 @@ def test_killed_in_the_middle_of_a_file(tmp_path: Path, undisturbed: Any, n_byte
 
 @pytest.mark.parametrize(
     ("number", "kind", "status"),
-    [(signal.SIGINT, InterruptedRunError, "interrupted"), (signal.SIGTERM, PreemptedError, "preempted")],
+    [
+        (signal.SIGINT, InterruptedRunError, "interrupted"),
+        (signal.SIGTERM, PreemptedError, "preempted"),
+        (signal.SIGUSR1, PreemptedError, "preempted"),
+    ],
 )
 def test_asked_to_stop(
     tmp_path: Path, undisturbed: Any, number: int, kind: type[TrainwrightError], status: str

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trainwright.api.learning import learn
 from trainwright.errors import DataError, InvalidInputError
 from trainwright.files import write_text
-from trainwright.records.folder import run_folder
+from trainwright.records.folder import PAGE_FILE, run_folder
 from trainwright.records.plan import FILE_NAME as PLAN_NAME
 from trainwright.records.plan import PlanRecord, read_plan, write_plan
 from trainwright.records.run import FILE_NAME as RUN_NAME
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from trainwright.hardware.machine import MachineProfile
     from trainwright.jobs.job import Job
 
-PAGE_NAME = "report.html"
 Tell = Callable[[Any], None]
 """Where notes, step records and evaluations go while something runs."""
 
@@ -182,6 +181,6 @@ def report(folder: Path, page: Path | None = None) -> tuple[PlanRecord, RunRecor
     from trainwright.report.run_html import run_html
 
     plan, result = read_plan(folder), read_run(folder)
-    target = page or folder / PAGE_NAME
+    target = page or folder / PAGE_FILE
     write_text(target, run_html(plan, result, read_steps(folder)))
     return plan, result, target

@@ -1,4 +1,7 @@
-"""SIGTERM at any moment of a command: an orderly end with a code of its own, also before there is anything to save."""
+"""SIGTERM at any moment of a command: an orderly end with a code of its own, also before there is anything to save.
+
+SIGUSR1 is the same: Slurm sends what `--signal` names.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +15,24 @@ import click
 
 from trainwright.errors import PreemptedError
 
+STOPPING = (signal.SIGTERM, signal.SIGUSR1)
+
 
 @contextmanager
 def stoppable(exit_code: int) -> Iterator[None]:
-    """Inside the block SIGTERM raises PreemptedError (a run takes the signal over while it trains, to save first).
+    """Inside the block these raise PreemptedError (a run takes the signals over while it trains, to save first).
 
     Another ``exit_code`` than its own is for schedulers that take anything but that for a failure.
     """
 
-    def stop(_number: int, _frame: object) -> None:
+    def stop(number: int, _frame: object) -> None:
+        name = signal.Signals(number).name
         raise PreemptedError(
-            "stopped by SIGTERM while it was not training; nothing is lost", hint="run the same command again to go on"
+            f"stopped by {name} while it was not training; nothing is lost", hint="run the same command again to go on"
         )
 
     in_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, stop) if in_main else None
+    before = {number: signal.signal(number, stop) for number in STOPPING} if in_main else {}
     try:
         yield
     except PreemptedError as error:
@@ -35,5 +41,5 @@ def stoppable(exit_code: int) -> Iterator[None]:
         click.echo(str(error), err=True)
         sys.exit(exit_code)
     finally:
-        if in_main:
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -24,6 +24,9 @@ STATE_BYTES: dict[OptimizerName, float] = {
 """Bytes of optimizer state per parameter. Sources: Kingma and Ba, arXiv:1412.6980 (two moments in fp32); Dettmers
 et al., arXiv:2110.02861 (two of 8 bits); Shazeer and Stern, arXiv:1804.04235 (rows and columns); Jordan, Muon, 2024."""
 
+CLIPPED_IN_PASSING = ("adamw", "adam", "sgd")
+"""Optimizers whose fused kernel scales the gradients as it reads them, and writes them back (runtime/sync.py)."""
+
 FOREACH_PASSES = 2.5
 """How often an optimizer that is not one fused kernel goes over the states (PyTorch's foreach AdamW: 12 kernels)."""
 
@@ -33,14 +36,15 @@ def update_s(parameters: Any, tensors: Any, table: Table, device: Device, stack:
 
     bytes = states read and written + gradient read + parameter written (+ master copy read and written);
     clipping reads the gradient once more for its norm and rewrites it. Where a probe measured the optimizer, its
-    parameters per second and seconds per tensor.
+    parameters per second and seconds per tensor; one fused kernel clips as it goes.
     """
     sharded = table.dp * table.cp if table.strategy.zero_stage > 0 else 1.0
     if table.strategy.zero_stage > 0:
         sharded = np.minimum(table.shard * table.cp, sharded)
     own, held = device.efficiency, parameters / sharded
     if table.workload.optimizer in own.kernels and stack.fused_optimizer:
-        clipped = stream_s(np.maximum(3.0 * stack.gradient_bytes * held, 1.0), device) * table.workload.clip
+        passes = 2.0 if table.workload.optimizer in CLIPPED_IN_PASSING else 3.0
+        clipped = stream_s(np.maximum(passes * stack.gradient_bytes * held, 1.0), device) * table.workload.clip
         return np.where(
             held > 0, kernel_s(table.workload.optimizer, held, device) + clipped + tensors * own.tensor_s, 0.0
         )

@@ -37,6 +37,8 @@ class Order:
         """
         samples = np.arange(step * self.global_batch, (step + 1) * self.global_batch)
         epochs, places = np.divmod(samples, self.per_epoch)
+        if epochs[0] == epochs[-1]:
+            return _epoch(self, int(epochs[0]))[places]
         starts = np.empty(self.global_batch, dtype=np.int64)
         for epoch in np.unique(epochs):
             inside = epochs == epoch

@@ -76,8 +76,8 @@ def open_tokens(folder: Path) -> Tokens:
     """Open a prepared data folder; the arrays stay on disk."""
     fields = json.loads((folder / "data.json").read_text(encoding="utf-8"))
     return Tokens(
-        train=np.load(folder / "train.npy", mmap_mode="r"),
-        held_out=np.load(folder / "held_out.npy", mmap_mode="r"),
+        train=np.asarray(np.load(folder / "train.npy", mmap_mode="r")),
+        held_out=np.asarray(np.load(folder / "held_out.npy", mmap_mode="r")),
         vocabulary=fields["vocabulary"],
         end_of_text=fields["end_of_text"],
         documents=tuple((name, start) for name, start in fields["documents"]),

@@ -6,8 +6,10 @@ It reads its orders (JSON), makes the file READY once everything is imported, an
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -142,7 +144,14 @@ def main(orders_path: str, answer_path: str, ready_path: str) -> None:
     resident_bytes = _resident_bytes() if orders.n_ranks == 1 else 0.0
     Path(ready_path).touch()
     if sys.stdin.readline():
+        threading.Thread(target=_end_with_parent, daemon=True).start()
         Path(answer_path).write_text(json.dumps(to_plain(work(orders, resident_bytes))), encoding="utf-8")
+
+
+def _end_with_parent() -> None:
+    """Standard input ends when the parent does, by SIGKILL too: then these measurements would only disturb the next."""
+    sys.stdin.readline()
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ from trainwright.records.plan import read_plan
 from trainwright.records.run import FILE_NAME as RUN_FILE
 from trainwright.records.run import read_run
 
+PAGE_FILE = "report.html"
+"""The last that a run leaves: one that was stopped before it was written has something to go on with."""
+
 
 def run_folder(output: Path, name: str, job: dict[str, Any], *, again: bool = True) -> Path:
     """The folder for this job; it holds a plan.json already when there is something to go on with.
@@ -40,8 +43,9 @@ def run_folder(output: Path, name: str, job: dict[str, Any], *, again: bool = Tr
 
 
 def is_unfinished(folder: Path, job: dict[str, Any]) -> bool:
-    """Whether the folder holds a run of exactly this job that has not finished."""
-    return is_of(folder, job) and (not (folder / RUN_FILE).exists() or read_run(folder).status != "finished")
+    """Whether the folder holds a run of exactly this job that has not finished, its page included."""
+    made = all((folder / name).exists() for name in (RUN_FILE, PAGE_FILE))
+    return is_of(folder, job) and (not made or read_run(folder).status != "finished")
 
 
 def is_of(folder: Path, job: dict[str, Any]) -> bool:

@@ -30,6 +30,9 @@ from trainwright.runtime.watch import STALL_S, Sign, stall
 GRACE_S = 5.0
 """How long the others may go on after one worker failed, before they are killed."""
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Signals that ask a run to save and stop; SIGUSR1 is what many Slurm scripts ask to be sent before the end."""
+
 GO_ON = "run the same command again: it goes on from the newest checkpoint"
 
 
@@ -198,7 +201,7 @@ def _end(workers: list[_Worker]) -> None:
 
 @contextmanager
 def _forwarded_signals(workers: list[_Worker]) -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM go to the workers, which save and stop; a second Ctrl-C kills them. Gives what came."""
+    """STOPPING go to the workers, which save and stop; a second Ctrl-C kills them. Gives what came."""
     seen: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield seen
@@ -212,7 +215,7 @@ def _forwarded_signals(workers: list[_Worker]) -> Iterator[list[int]]:
         if seen.count(signal.SIGINT) > 1:
             raise InterruptedRunError("killed by a second Ctrl-C, without saving")
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, forward) for number in STOPPING}
     try:
         yield seen
     finally:

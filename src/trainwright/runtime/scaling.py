@@ -62,6 +62,10 @@ class LossScaled:
         self._factor.copy_(torch.tensor([factor, 0.0]))
         self.scale = self._inner.scale * factor
 
+    def shorten(self, share: float) -> None:
+        """As inside."""
+        self._inner.shorten(share)
+
     def update(self, rate: float, step: int) -> None:
         """As inside; parameters without a gradient stay."""
         self._inner.update(rate, step)

@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from trainwright.errors import TrainwrightError
 from trainwright.runtime.collective import WIRE, broadcast_together, norm_of
 from trainwright.runtime.shard import Sharded
-from trainwright.runtime.sync import EveryStep, gradients_of
+from trainwright.runtime.sync import EveryStep, gradients_of, scale_all
 
 BYE = -1.0
 """Instead of a step: no more gradients come."""
@@ -60,6 +60,10 @@ class AsyncServer(EveryStep):
         """This replica's own."""
         self._flags = flags
         return float(loss), norm_of(gradients_of(self.moving))
+
+    def shorten(self, share: float) -> None:
+        """Here: the optimizer is the server's."""
+        scale_all(gradients_of(self.moving), share)
 
     def update(self, rate: float, step: int) -> None:
         """Send the gradient, take the weights."""

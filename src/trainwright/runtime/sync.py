@@ -50,6 +50,9 @@ class Sync(Protocol):
         """After the backward: (loss, gradient norm) of what the next update stands on."""
         ...
 
+    def shorten(self, share: float) -> None:
+        """Multiply the gradients that the next update stands on by ``share``, to clip them."""
+
     def update(self, rate: float, step: int) -> None:
         """Move the weights; afterwards no gradient is left."""
 
@@ -83,11 +86,24 @@ class EveryStep:
         total, norm, self.asked = self._sharded.agree(loss, flags)
         return total, norm
 
+    def shorten(self, share: float) -> None:
+        """In the pass over them that a fused optimizer makes anyway (a quarter of its time saved), else here."""
+        if self._optimizer.defaults.get("fused"):
+            self._divisor(torch.tensor(1.0 / share))
+        else:
+            scale_all(gradients_of(self.moving), share)
+
     def update(self, rate: float, step: int) -> None:
         """The optimizer's step; its rates are set already."""
         self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        self._divisor(None)
+        for parameter in self.moving:
+            parameter.grad = None
         self._sharded.after_update()
+
+    def _divisor(self, divisor: Tensor | None) -> None:
+        """What a fused optimizer divides gradients by, as torch's gradient scaler tells it."""
+        self._optimizer.grad_scale = divisor  # type: ignore[attr-defined]
 
     def meet(self, step: int, *, wanted: bool) -> bool:
         """Always."""
@@ -115,6 +131,7 @@ class Server(EveryStep):
         """Process 0 steps, and everybody takes its weights."""
         if self._sharded.mesh.dp_index == 0:
             self._optimizer.step()
+        self._divisor(None)
         self._optimizer.zero_grad(set_to_none=True)
         broadcast_together(self._sharded.parameters)
 
@@ -191,6 +208,12 @@ class LocalSteps(EveryStep):
 def gradients_of(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
     """The gradients that are there."""
     return [p.grad for p in parameters if p.grad is not None]
+
+
+@torch.no_grad()
+def scale_all(tensors: Sequence[Tensor], share: float) -> None:
+    """Multiply all by ``share``, in place."""
+    torch._foreach_mul_(list(tensors), share)
 
 
 def refuse_divided(settings: SyncSettings, sharded: Sharded) -> None:

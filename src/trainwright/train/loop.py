@@ -68,7 +68,7 @@ def one_step(session: Session) -> StepRecord | None:
         clock.mark("optimizer")  # the gradients' norm; what processes exchanged is told apart
         joined.append((loss_value, norm))
         if are_sound(loss_value, norm):
-            clip(session.sync.moving, norm, settings.clip_norm)
+            clip(session.sync, norm, settings.clip_norm)
         else:
             leave_out(session, loss_value, norm)
         session.update()

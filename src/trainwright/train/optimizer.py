@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import clip_grads_with_norm_
 from torch.optim import Optimizer
 
 from trainwright.errors import InvalidInputError
@@ -20,6 +19,7 @@ from trainwright.jobs.job import OptimizerSettings
 from trainwright.runtime.recompute import blocks_of
 from trainwright.runtime.shard import Sharded
 from trainwright.runtime.share import whole
+from trainwright.runtime.sync import Sync
 from trainwright.train.eightbit import AdamW8bit
 
 RateShare = Callable[[nn.Parameter], float]
@@ -118,7 +118,7 @@ def block_matrices(settings: OptimizerSettings, sharded: Sharded) -> frozenset[n
     return frozenset(p for name, p in sharded.local.items() if p.dim() == 2 and name in mine)
 
 
-def clip(parameters: Iterable[nn.Parameter], norm: float, limit: float | None) -> None:
+def clip(sync: Sync, norm: float, limit: float | None) -> None:
     """Scale all gradients so that their norm, already known, is at most ``limit``; within it nothing is touched."""
     if limit is not None and norm > limit:
-        clip_grads_with_norm_(parameters, limit, torch.tensor(norm))
+        sync.shorten(limit / norm)

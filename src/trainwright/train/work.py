@@ -32,7 +32,7 @@ from trainwright.runtime.checkpoint import Shelf
 from trainwright.runtime.compiling import compile_blocks
 from trainwright.runtime.device import device_of, stay_near
 from trainwright.runtime.hollow import hollow
-from trainwright.runtime.launch import Orders
+from trainwright.runtime.launch import STOPPING, Orders
 from trainwright.runtime.mesh import STATES, make_mesh
 from trainwright.runtime.model import build_model
 from trainwright.runtime.place import COLLECTIVE_TIMEOUT_S, Place, join_local, leave, use_threads
@@ -77,9 +77,7 @@ def work(orders: Orders, telephone: Any) -> RunRecord | None:
 
 def run_process(folder: Path, place: Place, tell: Callable[..., None]) -> RunRecord | None:
     """Carry out the folder's plan as one process; the leader returns (and writes) the record of the run."""
-    keep_pages()
-    use_threads(place.n_threads)
-    stay_near(device_of(place.device_type, place.local_rank))
+    settle_process(place)
     session: Session | None = None
     tracked = Tracked(tell)
     try:
@@ -104,6 +102,13 @@ def run_process(folder: Path, place: Place, tell: Callable[..., None]) -> RunRec
         tracked.end()
         if session is None or not session.saver.is_writing:
             leave()
+
+
+def settle_process(place: Place) -> None:
+    """What holds for the whole process: freed memory is kept, torch has its threads, a GPU its cores."""
+    keep_pages()
+    use_threads(place.n_threads)
+    stay_near(device_of(place.device_type, place.local_rank))
 
 
 def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..., None]) -> Session:
@@ -217,7 +222,7 @@ def n_steps_of(job: Job) -> int | None:
 
 @contextmanager
 def _stop_signals(session: Session) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask the session to save and stop after the step in hand; a second Ctrl-C stops at once."""
+    """Ctrl-C, SIGTERM and SIGUSR1 ask the session to save and stop after the step; a second Ctrl-C stops at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -227,7 +232,7 @@ def _stop_signals(session: Session) -> Iterator[None]:
             raise KeyboardInterrupt
         session.stop_asked_here = "interrupt" if number == signal.SIGINT else "preempt"
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in STOPPING}
     try:
         yield
     finally:
