@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -47,6 +48,7 @@ class Telephone:
 
 def main(descriptor: int) -> int:
     """Follow the orders that come over the pipe; returns the exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the run takes it over: Ctrl-C is no exception of ours
     telephone = Telephone(descriptor)
     stay_in(telephone.orders.folder)
     module = importlib.import_module(telephone.orders.module)
