@@ -38,9 +38,9 @@ PARTS = {
     "forward": ("forward",),
     "backward": ("backward", "recompute"),
     "optimizer": ("optimizer",),
-    "communication": ("tp_communication", "dp_communication"),
+    "communication": ("tp_communication", "dp_communication", "tp all_reduce", "dp all_reduce", "agreement"),
 }
-"""Measured parts and the predicted ones they hold; the head's and the host's seconds go to forward and backward."""
+"""Parts of the table, and what they hold; the head's and the host's seconds go to forward and backward."""
 
 
 def job_text(change: Change, steps: int) -> str:
@@ -119,7 +119,7 @@ def _predicted(runs: list[dict[str, Any]], part: str) -> float:
 
 
 def _measured(runs: list[dict[str, Any]], part: str) -> float:
-    return statistics.median(run["measured"]["time"].get(part, 0.0) for run in runs)
+    return statistics.median(sum(run["measured"]["time"].get(name, 0.0) for name in PARTS[part]) for run in runs)
 
 
 def _median(runs: list[dict[str, Any]], side: str, key: str) -> float:

@@ -11,9 +11,10 @@ import torch.distributed as dist
 
 from trainwright.probe.samples import LinkSample
 
-SIZES = (2**10, 2**14, 2**17, 2**19, 2**21, 2**23, 2**25)
-COMPUTE_SIDE = 384
-"""A product of this side runs before each collective: about a millisecond on one core."""
+COMPUTE_SIDE = 512
+"""A product of this side runs before each collective: some 2.5 ms on a core, as between two collectives of a layer. The
+longer processes compute, the longer the first waits for the last: 0.8 MB between two, 1.7 ms after 1 ms of work, 2.6 to
+3.3 after 4 to 6."""
 
 KINDS = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "p2p")
 
@@ -44,7 +45,7 @@ def _measure(device: str, kind: str, message_bytes: int) -> LinkSample:
     square = torch.ones(COMPUTE_SIDE, COMPUTE_SIDE, device=device)
     work()
     readings = []
-    for _ in range(30 if message_bytes <= 2**20 else 10):
+    for _ in range(24 if message_bytes <= 2**20 else 8):
         square @ square
         if device != "cpu":
             torch.cuda.synchronize()

@@ -205,7 +205,7 @@ class Ask:
 
 def _orders(cut: Division, rank: int, folder: Path, ask: Ask) -> Orders:
     quick = ask.quick
-    sizes = (2**10, 2**15, 2**18, 2**20, 2**22, 2**24)
+    sizes = (2**10, 2**18, 2**20, 2**22, 2**24)
     return Orders(
         device=cut.device,
         rank=rank,

@@ -50,7 +50,7 @@ def work(orders: Orders, resident_bytes: float = 0.0) -> Samples:
     dispatch = measure_dispatch(clock, device)
     kernels = measure_kernels(clock, arena, with_large=orders.with_all)
     products = measure_products(clock, arena, orders.dtypes, rare=orders.with_lessons) if orders.with_all else []
-    links = measure_links(device, orders.link_sizes, orders.budget_s / 2.0) if orders.n_ranks > 1 else []
+    links = measure_links(device, orders.link_sizes, 0.8 * orders.budget_s) if orders.n_ranks > 1 else []
     samples = Samples(
         matmuls=tuple(matmuls),
         streams=streams,
