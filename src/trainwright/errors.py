@@ -107,6 +107,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InvalidInputErro
     names = list(known)
     near = nearest(name, names)
     listed = ", ".join(names) if len(names) <= 12 else f"{len(names)} names"
+    if not near and len(names) > 12:
+        listed = f"{', '.join(names[:8])} and {len(names) - 8} more"
     guess = f"did you mean {' or '.join(near)}? " if near else ""
     return InvalidInputError(f"unknown {kind} {name!r}", hint=f"{guess}known: {listed}")
 

@@ -46,7 +46,17 @@ def test_an_impossible_split_names_the_rule_and_what_would_do(capsys: pytest.Cap
     assert stop.value.code == 2
     told = capsys.readouterr().err
     assert "tp 7: 96 heads do not divide" in told
-    assert "nearest tp that would do is 8" in told
+    assert "nearest that would do is tp=8" in told
+
+
+def test_a_path_that_is_not_there_is_no_model_and_an_assumed_batch_is_shared(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["estimate", "./nowhere", "--on", "3xRTX-4090"])
+    assert (stop.value.code, "there is no ./nowhere" in capsys.readouterr().err) == (2, True)
+    main(["estimate", "gpt2", "--on", "3xRTX-4090"])
+    assert "rather 1023, which 3 devices share evenly" in capsys.readouterr().err
 
 
 def test_what_is_legal_and_seldom_meant_is_said(capsys: pytest.CaptureFixture[str]) -> None:

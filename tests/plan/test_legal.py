@@ -63,9 +63,11 @@ def test_advice_is_the_nearest_value_that_would_do():
     [heads] = refusals(
         Strategy(tp=4), decoder(Shape(layers=4, hidden=60, heads=10, vocabulary=99, ffn=64)), WORKLOAD, cluster()
     )[:1]
-    assert (heads.reason, heads.advice) == (Reason.TP_HEADS, "the nearest tp that would do is 5")
+    assert (heads.reason, heads.advice) == (Reason.TP_HEADS, "the nearest that would do is tp=5")
     [batch] = refusals(Strategy(dp=16, micro_batch=4), SPEC, WORKLOAD, cluster())
-    assert batch.advice == "the nearest micro batch that would do is 3"
+    assert batch.advice == "the nearest that would do is micro_batch=3"
+    uneven = refusals(Strategy(dp=5), SPEC, WORKLOAD, cluster())
+    assert "--batch 50" in [one.advice for one in uneven]
 
 
 def test_a_table_is_masked_as_each_of_its_rows_is_refused():

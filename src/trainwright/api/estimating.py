@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,12 +57,23 @@ def estimate(subject: str, options: EstimateOptions, tell: Callable[[str], None]
     strategy = parse_strategy(options.strategy) if options.strategy else found.strategy
     cluster = _cluster(options, 1 if strategy is None else int(strategy.n_devices), tell)
     if strategy is None:
+        found = _shared(found, cluster.n_devices, tell)
         text = usual_strategy(found, cluster.n_devices)
         strategy = parse_strategy(text)
         tell(f"assumed: {text}, plain data parallel (--strategy)")
     for note in (*cluster.notes, *doubts(strategy, cluster)):
         tell(f"note: {note}")
     return forecast(found, cluster, strategy, options.stack or USUAL_STACK)
+
+
+def _shared(found: Subject, n_devices: int, tell: Callable[[str], None]) -> Subject:
+    """The subject with a batch that all devices share evenly, where nobody gave one."""
+    batch = found.job.global_batch
+    if not found.usual_batch or batch % n_devices == 0:
+        return found
+    batch = max(batch // n_devices, 1) * n_devices
+    tell(f"assumed: rather {batch}, which {n_devices} devices share evenly (--batch)")
+    return replace(found, job=replace(found.job, global_batch=batch))
 
 
 def usual_strategy(found: Subject, n_devices: int) -> str:

@@ -363,8 +363,7 @@ def refusals_of(strategy: Strategy, facts: Facts) -> tuple[Refusal, ...]:
 
 
 def _advice(rule: Rule, strategy: Strategy, facts: Facts) -> str | None:
-    """The value of the rule's axis nearest to the present one with which nothing more is refused than before."""
-    name = rule.axis.replace("_", " ")
+    """The value of the rule's axis nearest to the present one that keeps the rule, as a strategy's text has it."""
     if rule.axis == "order":
         return "the usual order is tp-cp-ep-dp-pp"
     if rule.axis == "stages":
@@ -372,12 +371,14 @@ def _advice(rule: Rule, strategy: Strategy, facts: Facts) -> str | None:
     if rule.axis in CHOICES:
         for value in CHOICES[rule.axis]:
             if not broken_by(rule, _with(strategy, rule.axis, value), facts)[0]:
-                return f"{name} {value} would do"
+                return f"{rule.axis}={str(value).lower()} would do"
         return None
     now = getattr(strategy, rule.axis)
     values = np.arange(1, max(facts.n_devices, facts.global_batch, facts.n_layers) + 1)
-    works = values[~broken_by(rule, _with(strategy, rule.axis, values), facts)]
-    if works.size == 0:
-        return None
+    tried = _with(strategy, rule.axis, values)
+    works = values[~np.any([broken_by(other, tried, facts) for other in RULES if other.axis == rule.axis], axis=0)]
+    if works.size == 0:  # no value keeps all rules of the axis: another axis, or the batch, must give way
+        even = _nearest_multiple(facts.global_batch, max(int(strategy.dp), 1))
+        return f"--batch {even}" if rule.axis == "micro_batch" else None
     nearest = works[np.argmin(np.abs(np.log(works) - np.log(max(1, now or 1))))]
-    return f"the nearest {name} that would do is {nearest}"
+    return f"the nearest that would do is {rule.axis}={nearest}"

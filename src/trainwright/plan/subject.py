@@ -48,6 +48,7 @@ class Subject:
     """A job with its model priced; ``strategy`` and ``cluster`` where a plan made before gives them.
 
     ``notes``: what was assumed, for people. ``known``: the model where it was captured from the job's code.
+    ``usual_batch``: nobody gave the global batch.
     """
 
     job: Job
@@ -56,6 +57,7 @@ class Subject:
     strategy: Strategy | None = None
     cluster: str | None = None
     notes: tuple[str, ...] = ()
+    usual_batch: bool = False
 
     @property
     def n_steps(self) -> float | None:
@@ -93,6 +95,10 @@ def read_subject(text: str, asked: Asked, know: Know | None = None) -> Subject:
     Raises InvalidInputError for what is neither a file nor a known model.
     """
     path = Path(text)
+    if "/" in text and ":" not in text and not path.exists():
+        raise InvalidInputError(
+            f"there is no {text}", hint="give a model's name, a job file, or a folder with the config.json of a model"
+        )
     if path.suffix == ".toml":
         job = load_job(path)
     elif _is_plan(path):
@@ -179,4 +185,10 @@ def _complete(job: Job, asked: Asked, know: Know | None) -> Subject:
         raise InvalidInputError(
             f"a batch of {batch} sequences of {seq} tokens is none", hint="give whole numbers above 0"
         )
-    return Subject(job=whole, model=model, notes=tuple(notes), known=known)
+    return Subject(
+        job=whole,
+        model=model,
+        notes=tuple(notes),
+        known=known,
+        usual_batch=not job.global_batch and asked.batch is None,
+    )
