@@ -106,11 +106,15 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InvalidInputErro
     """
     names = list(known)
     near = nearest(name, names)
-    listed = ", ".join(names) if len(names) <= 12 else f"{len(names)} names"
-    if not near and len(names) > 12:
-        listed = f"{', '.join(names[:8])} and {len(names) - 8} more"
+    listed = ", ".join(names) if len(names) <= 12 else f"{len(names)} names{_LISTED.get(kind, '')}"
     guess = f"did you mean {' or '.join(near)}? " if near else ""
     return InvalidInputError(f"unknown {kind} {name!r}", hint=f"{guess}known: {listed}")
+
+
+_LISTED = {
+    "model": " (`trainwright models`); a folder with a config.json, or code as file.py:function, does too",
+    "device": " (`trainwright hardware`)",
+}
 
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> list[str]:

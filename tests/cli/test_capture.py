@@ -75,3 +75,16 @@ def test_a_captured_model_is_planned_like_a_named_one(tmp_path: Path, capsys: py
 
 def _first_strategy(text: str) -> str:
     return next(line for line in text.splitlines() if line.startswith("1 "))
+
+
+def test_estimate_and_plan_take_code_as_they_take_a_models_name(capsys: pytest.CaptureFixture[str]) -> None:
+    fed = ["--input", "float32[batch,4]", "--batch", "8", "--on", "2xA100-SXM-80GB"]
+    main(["estimate", f"{SAMPLES}:build", *fed])
+    captured = capsys.readouterr()
+    assert "67 parameters), batch 8 samples" in captured.out
+    assert "dp=2,micro_batch=4" in captured.err
+    main(["plan", f"{SAMPLES}:build", *fed])
+    assert "fastest on 2 x A100-SXM-80GB" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        main(["estimate", f"{SAMPLES}:build", *fed[2:]])
+    assert "takes inputs, and none are described" in capsys.readouterr().err

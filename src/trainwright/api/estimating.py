@@ -31,11 +31,13 @@ class EstimateOptions:
     optimizer: str | None = None
     prices: Path | None = None
     serve: str | None = None
+    inputs: tuple[str, ...] = ()
 
 
 def estimate(subject: str, options: EstimateOptions, tell: Callable[[str], None]) -> Forecast | ServingAnswer:
     """What one strategy, or serving replica, would take for a job file, a model's name or a Hugging Face folder."""
     from trainwright.api.serving import serving_answer
+    from trainwright.jobs.inputs import parse_input
     from trainwright.jobs.strategy_text import parse_strategy
     from trainwright.plan.forecast import doubts, forecast
     from trainwright.plan.subject import Asked, read_subject
@@ -48,6 +50,7 @@ def estimate(subject: str, options: EstimateOptions, tell: Callable[[str], None]
         tokens=None if options.tokens is None else parse_count(options.tokens),
         optimizer=options.optimizer,  # type: ignore[arg-type]  # click lets nothing else through
         serve=options.serve,
+        inputs=tuple(parse_input(text) for text in options.inputs),
     )
     found = read_subject(subject, asked, capturer((options.on,), tell))
     for note in found.notes:
@@ -77,9 +80,9 @@ def _shared(found: Subject, n_devices: int, tell: Callable[[str], None]) -> Subj
 
 
 def usual_strategy(found: Subject, n_devices: int) -> str:
-    """Data parallel in the job's precision; images at once, since the memory of a step seldom is what limits them."""
+    """Data parallel in the job's precision; images and samples at once: the memory of a step seldom limits those."""
     text = f"dp={n_devices}"
-    if found.model.unit == "images" and found.job.global_batch % n_devices == 0:
+    if found.model.unit != "tokens" and found.job.global_batch % n_devices == 0:
         text += f",micro_batch={found.job.global_batch // n_devices}"
     return text if found.job.precision is None else f"{text},precision={found.job.precision}"
 

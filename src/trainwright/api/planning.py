@@ -44,6 +44,7 @@ class PlanOptions:
     top: int = 8
     prices: Path | None = None
     serve: str | None = None
+    inputs: tuple[str, ...] = ()
 
 
 def plan(subject: str, options: PlanOptions, tell: Callable[[str], None]) -> Answer | ServingAnswer:
@@ -52,6 +53,7 @@ def plan(subject: str, options: PlanOptions, tell: Callable[[str], None]) -> Ans
     It is a job file, a model's name, a Hugging Face folder, or a plan.json to check.
     """
     from trainwright.api.serving import serving_answer
+    from trainwright.jobs.inputs import parse_input
     from trainwright.plan.answer import Question, answer
     from trainwright.plan.subject import Asked, read_subject
     from trainwright.units import parse_count
@@ -63,6 +65,7 @@ def plan(subject: str, options: PlanOptions, tell: Callable[[str], None]) -> Ans
         tokens=None if options.tokens is None else parse_count(options.tokens),
         optimizer=options.optimizer,  # type: ignore[arg-type]  # click lets nothing else through
         serve=options.serve,
+        inputs=tuple(parse_input(text) for text in options.inputs),
     )
     found = read_subject(subject, asked, capturer(options.on, tell))
     for note in found.notes:

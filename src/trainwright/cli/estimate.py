@@ -18,6 +18,7 @@ EXAMPLE = 'trainwright estimate llama-3-8b --on "8xH100-SXM" --strategy "dp=8,ze
 @click.option("--strategy", default="", metavar="TEXT", help='How a step is divided: "dp=8,tp=4,micro_batch=2".')
 @click.option("--stack", help="The software that would run it: torchtitan, megatron-core, ...; vllm, tensorrt-llm, ...")
 @click.option("--serve", metavar="TEXT", help='Serve it: "prompt=2k,output=300,rate=10,ttft=1s,tpot=50ms".')
+@click.option("--input", "inputs", multiple=True, metavar="TEXT", help="What code is fed: dtype[batch,seq,...], each.")
 @click.option("--batch", type=int, help="Global batch, in sequences.")
 @click.option("--seq", type=int, help="Tokens in a sequence.")
 @click.option("--steps", type=int, help="Optimizer steps of the whole job.")
@@ -29,7 +30,7 @@ EXAMPLE = 'trainwright estimate llama-3-8b --on "8xH100-SXM" --strategy "dp=8,ze
 def command(subject: str, rule_of_thumb: bool, as_json: bool, **asked: Any) -> None:
     """Predict time, memory, energy and money of a training step, part by part, and whether it fits.
 
-    MODEL|JOB is a model's name, a job file, or a Hugging Face folder.
+    MODEL|JOB is a model's name, a job file, a Hugging Face folder, or code (file.py:function with --input).
     """
     from trainwright.api import estimating
     from trainwright.cli.output import print_json, print_rich, say

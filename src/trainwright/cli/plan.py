@@ -22,6 +22,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--serve", metavar="TEXT", help='Serve it: "prompt=2k,output=300,rate=10,ttft=1s,tpot=50ms".')
 @click.option("--pin", "pins", multiple=True, metavar="PIN", help='"tp=8", "!pp", "recompute=none|selective".')
 @click.option("--strategy", metavar="TEXT", help='Check and price this one instead: "dp=8,tp=2,zero=1".')
+@click.option("--input", "inputs", multiple=True, metavar="TEXT", help="What code is fed: dtype[batch,seq,...], each.")
 @click.option("--batch", type=int, help="Global batch, in sequences.")
 @click.option("--seq", type=int, help="Tokens in a sequence.")
 @click.option("--steps", type=int, help="Optimizer steps of the whole job.")
@@ -42,7 +43,8 @@ def command(
 ) -> None:
     """Find how to split JOB over a cluster, what it costs, and why; say what would fit when nothing does.
 
-    JOB|MODEL is a job file, a model's name, a Hugging Face folder, or a plan.json to check and price again.
+    JOB|MODEL is a job file, a model's name, a Hugging Face folder, code (file.py:function with --input), or a plan.json
+    to check and price again.
     """
     from trainwright import api
     from trainwright.cli.output import print_json, print_rich, say

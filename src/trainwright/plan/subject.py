@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright.errors import InvalidInputError
+from trainwright.jobs.inputs import Input
 from trainwright.jobs.job import Job, ModelChoice, OptimizerName, Stopping, TextData, Workload
 from trainwright.jobs.keys import SERVING
 from trainwright.jobs.model import config_of_job, spec_of_job
@@ -32,7 +33,7 @@ USUAL_SAMPLES = 32
 class Asked:
     """What the command line adds to a model, or changes in a job; None: as the job says, or the usual.
 
-    ``serve``: what a serving job is asked, as text.
+    ``serve``: what a serving job is asked, as text. ``inputs``: what code is fed with.
     """
 
     batch: int | None = None
@@ -41,6 +42,7 @@ class Asked:
     tokens: float | None = None
     optimizer: OptimizerName | None = None
     serve: str | None = None
+    inputs: tuple[Input, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,12 +106,28 @@ def read_subject(text: str, asked: Asked, know: Know | None = None) -> Subject:
     elif _is_plan(path):
         return _of_plan(read_plan(path), asked, know)
     else:
-        folder = path if path.exists() and not is_model_file(path) else None
-        model = ModelChoice(huggingface=folder) if folder else ModelChoice(preset=text)
         stopping = Stopping(steps=asked.steps, tokens=asked.tokens)
         data = TextData(builtin="python-reference")
-        job = Job(name=path.name, model=model, data=data, global_batch=0, seq=0, stopping=stopping)
+        job = Job(
+            name=path.name, model=_choice(text), data=data, global_batch=0, seq=0, stopping=stopping,
+            example=asked.inputs,
+        )  # fmt: skip
+        if job.model.function is not None and not asked.inputs:
+            raise InvalidInputError(
+                f"{text} takes inputs, and none are described",
+                hint="--input 'float32[batch,3,224,224]' or --input 'input_ids=int64[batch,seq]<32000', once for each",
+            )
     return _complete(job, asked, know)
+
+
+def _choice(text: str) -> ModelChoice:
+    """A path that is there, code as ``file.py:function`` or ``package.module:function``, or a preset's name."""
+    path = Path(text)
+    if path.exists() and not is_model_file(path):
+        return ModelChoice(huggingface=path)
+    place, _, name = text.rpartition(":")
+    is_code = name.isidentifier() and (place.endswith(".py") or all(part.isidentifier() for part in place.split(".")))
+    return ModelChoice(function=text) if is_code else ModelChoice(preset=text)
 
 
 def _is_plan(path: Path) -> bool:

@@ -66,8 +66,8 @@ def _divisions(profile: MachineProfile) -> Table:
 
 
 def _collectives(cluster: Cluster, link: Link) -> Table:
-    table = Table(title=f"{link.name} between {cluster.name}: a line of {format_seconds(link.latency_s)} + "
-                        f"{format_rate(link.bytes_per_s, 'B/s')}")  # fmt: skip
+    line = f"{format_seconds(link.latency_s)} + {format_rate(link.bytes_per_s, 'B/s')}"
+    table = Table(title=f"{link.name} between {cluster.name}: p2p on a line of {line}, within {_residual(link):.0%}")
     table.add_column("bytes", justify="right")
     kinds = list(link.measured)
     for kind in kinds:
@@ -80,6 +80,13 @@ def _collectives(cluster: Cluster, link: Link) -> Table:
             row.append(format_seconds(measured.seconds[i]) if i < len(measured.seconds) else "")
         table.add_row(format_bytes(size), *row)
     return table
+
+
+def _residual(link: Link) -> float:
+    """How far the line lies off at worst, of the sizes that were sent."""
+    (sent,) = link.measured["p2p"]
+    said = (link.latency_s + size / link.bytes_per_s for size in sent.message_bytes)
+    return max(abs(line / seconds - 1.0) for line, seconds in zip(said, sent.seconds, strict=True))
 
 
 def _staircase(caches: tuple[CachePoint, ...]) -> Table:
