@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainwright.data.planes import rectangle
-from trainwright.jobs.augment import Augment
+from trainwright.jobs.augment import PARTNERS, Augment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ def mix_of(chain: Sequence[Augment], seed: int, step: int, batch: int) -> Mix | 
         return None
     random = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, step, 77])))
     way = ways[int(random.integers(len(ways)))]
-    n_partners = 3 if way.name == "mosaic" else 1
+    n_partners = PARTNERS.get(way.name, 1)
     shifts = random.integers(1, max(batch, 2), size=(n_partners, 1))
     partners = (np.arange(batch)[None] + shifts) % batch
     if way.name == "mosaic":

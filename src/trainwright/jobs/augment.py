@@ -67,6 +67,10 @@ AUGMENTATIONS = (
 )  # fmt: skip
 
 
+PARTNERS = {"mosaic": 3}
+"""Images that a way to mix puts together with each, where it is not one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augment:
     """One step of a chain with its numbers."""
@@ -88,6 +92,16 @@ def augmentation(name: str) -> Augmentation:
     names = [known.name for known in AUGMENTATIONS]
     near = nearest(name, names, n=1)
     raise ValueError(f"has {name!r}, not one of {', '.join(names)}" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def mean_partners(chain: Sequence[Augment]) -> float:
+    """Images of the batch that are mixed into each, on average where steps take one of several ways.
+
+    >>> mean_partners(parse_chain(["flip", "mixup", "mosaic"]))
+    2.0
+    """
+    found = [PARTNERS.get(each.name, 1) for each in chain if each.kind == "mixing"]
+    return sum(found) / len(found) if found else 0.0
 
 
 def parse_chain(texts: Sequence[str]) -> tuple[Augment, ...]:

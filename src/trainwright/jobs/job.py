@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from trainwright.jobs.augment import Augment
+from trainwright.jobs.augment import Augment, mean_partners
 from trainwright.jobs.inputs import Input
 from trainwright.jobs.serving import Serving
 from trainwright.jobs.strategy import Precision
@@ -148,7 +148,7 @@ class Workload:
     """What the cost model needs of a job: sizes and the optimizer, no data and no folders.
 
     ``quantized_base``: LoRA over matrices frozen in 4 bits (QLoRA). ``sample_s``: seconds of one core that making a
-    sample takes (augmentation), as tried.
+    sample takes (augmentation), as tried; ``sample_partners``: others of the batch that are mixed into each.
     """
 
     global_batch: int
@@ -159,6 +159,7 @@ class Workload:
     lora_rank: int | None = None
     quantized_base: bool = False
     sample_s: float = 0.0
+    sample_partners: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,4 +211,5 @@ class Job:
             optimizer=self.optimizer.name,
             objective=self.objective,
             clip=self.optimizer.clip_norm is not None,
+            sample_partners=mean_partners(self.augment),
         )
