@@ -31,12 +31,20 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def test_a_process_that_cannot_reach_the_first_says_where_it_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("somebody_else_listens", [False, True])
+def test_a_process_that_cannot_reach_the_first_says_where_it_tried(
+    monkeypatch: pytest.MonkeyPatch, *, somebody_else_listens: bool
+) -> None:
     monkeypatch.setattr(places, "CONNECT_S", 1.0)
-    port = free_port()
-    lost = Launched(rank=1, n_processes=2, local_rank=0, address="127.0.0.1", port=port)
-    with pytest.raises(TrainwrightError, match=f"process 1 of 2 cannot reach process 0 at 127.0.0.1:{port}") as caught:
-        connect(lost, Place(rank=1, n_processes=2))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = int(other.getsockname()[1])
+        if somebody_else_listens:
+            other.listen()
+        lost = Launched(rank=1, n_processes=2, local_rank=0, address="127.0.0.1", port=port)
+        told = f"process 1 of 2 cannot reach process 0 at 127.0.0.1:{port}: no answer within 1 s"
+        with pytest.raises(TrainwrightError, match=told) as caught:
+            connect(lost, Place(rank=1, n_processes=2))
     assert "MASTER_ADDR" in str(caught.value.hint)
 
 

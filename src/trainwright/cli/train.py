@@ -45,7 +45,7 @@ def command(job: Path | None, verify: bool, as_json: bool, preempted_exit: int, 
             api.verify(folder, progress)
         progress.expect(*api.expected_steps(folder))
         api.run(folder, progress)
-    plan, run, page = api.report(folder)
+        plan, run, page = api.report(folder)
     if as_json:
         print_json(run_json(plan, run))
         return

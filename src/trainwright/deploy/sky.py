@@ -27,7 +27,8 @@ run: |
   $command
   status=$$?
   # torchrun makes every exit code 1; run.json says whether the run was preempted and saved.
-  if [ $folder/run.json -nt "$$begun" ] && grep -q '"status": "preempted"' $folder/run.json; then status=75; fi
+  record=$quoted_folder/run.json
+  if [ "$$record" -nt "$$begun" ] && grep -q '"status": "preempted"' "$$record"; then status=75; fi
   exit "$$status"
 """
 

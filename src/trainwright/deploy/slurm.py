@@ -5,14 +5,14 @@ from __future__ import annotations
 from trainwright.deploy.target import Target, filled
 
 _SCRIPT = """#!/usr/bin/env bash
-#SBATCH --job-name=$name
+#SBATCH --job-name=$safe_name
 #SBATCH --nodes=$n_nodes
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=$cpus_per_node
 $gpu_line#SBATCH --time=$hours:00:00
 #SBATCH --signal=B:TERM@300
 #SBATCH --requeue
-#SBATCH --output=$folder/slurm-%j.log
+#SBATCH --output=$quoted_folder/slurm-%j.log
 
 # A preempted run saves itself and says so in run.json (torchrun makes every exit code 1): then it is queued again.
 set -u
@@ -24,7 +24,8 @@ child=$$!
 trap 'kill -TERM "$$child"' TERM
 status=1
 while kill -0 "$$child" 2>/dev/null; do wait "$$child"; status=$$?; done
-if [ $folder/run.json -nt "$$begun" ] && grep -q '"status": "preempted"' $folder/run.json; then
+record=$quoted_folder/run.json
+if [ "$$record" -nt "$$begun" ] && grep -q '"status": "preempted"' "$$record"; then
   status=75
   scontrol requeue "$$SLURM_JOB_ID"
 fi

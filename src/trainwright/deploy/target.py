@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from shlex import quote
 from string import Template
 
 from trainwright.errors import InvalidInputError
@@ -27,6 +29,11 @@ class Target:
     device_type: str
     image: str = "trainwright:latest"
     hours: int = 24
+
+    @property
+    def safe_name(self) -> str:
+        """The job's name as Kubernetes takes it: lower-case letters, digits and dashes."""
+        return re.sub("[^a-z0-9]+", "-", self.name.lower()).strip("-") or "job"
 
     @property
     def processes_per_node(self) -> int:
@@ -72,8 +79,8 @@ def torchrun(target: Target, host: str) -> str:
     """
     return (
         f"torchrun --nnodes {target.n_nodes} --nproc-per-node {target.processes_per_node} --rdzv-backend c10d "
-        f"--rdzv-id {target.name} --rdzv-endpoint {host}:{RENDEZVOUS_PORT} --max-restarts 3 "
-        f"-m trainwright train {target.folder}"
+        f"--rdzv-id {target.safe_name} --rdzv-endpoint {host}:{RENDEZVOUS_PORT} --max-restarts 3 "
+        f"-m trainwright train {quote(target.folder)}"
     )
 
 
@@ -87,6 +94,7 @@ def filled(template: str, target: Target, host: str) -> str:
         "workers": target.n_nodes - 1,
         "port": RENDEZVOUS_PORT,
         "command": torchrun(target, host),
-        "safe_name": target.name.lower().replace("_", "-").replace(" ", "-").replace(".", "-"),
+        "safe_name": target.safe_name,
+        "quoted_folder": quote(target.folder),
     }
     return Template(template).substitute(figures)

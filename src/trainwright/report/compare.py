@@ -29,7 +29,7 @@ MEASURED_PARTS = {
     "agreement": (),
     "data": ("data",),
 }
-"""What a run can time apart, and which predicted parts that holds."""
+"""What a run can time apart, and which predicted parts that holds; none where the cost model has no price for it."""
 
 LEAST_S = 1e-7
 """Seconds of a step below which a part is not told."""
@@ -134,7 +134,8 @@ def _part_lines(chosen: Candidate, run: RunRecord) -> Iterator[Line]:
         each = {op: s for op, s in run.time.items() if begins is not None and op.startswith(begins) and s > LEAST_S}
         only = f" ({_said(next(iter(each)))})" if len(each) == 1 else ""
         told = measured[name] if run.time else None
-        yield Line(name=name + only, unit="seconds", predicted=value, measured=told, is_part=True)
+        priced = value if MEASURED_PARTS.get(name, (name,)) else None
+        yield Line(name=name + only, unit="seconds", predicted=priced, measured=told, is_part=True)
         if len(each) > 1:
             for op, seconds in each.items():
                 yield Line(

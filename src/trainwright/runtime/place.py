@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,14 +76,7 @@ def connect(launched: Launched, place: Place) -> Any:
     hosts = place.leads and not launched.agent_holds_store
     at = f"{launched.address}:{launched.port}"
     try:
-        store = TCPStore(
-            launched.address,
-            launched.port,
-            launched.n_processes,
-            is_master=hosts,
-            timeout=datetime.timedelta(seconds=CONNECT_S),
-            wait_for_workers=False,
-        )
+        store = _opened(launched, hosts=hosts)
     except (RuntimeError, dist.DistNetworkError) as error:
         if hosts and "EADDRINUSE" in str(error):
             raise TrainwrightError(
@@ -93,6 +89,32 @@ def connect(launched: Launched, place: Place) -> Any:
         ) from error
     store.set_timeout(datetime.timedelta(seconds=COLLECTIVE_TIMEOUT_S))
     return PrefixStore(f"attempt{launched.attempt}", store) if launched.agent_holds_store else store
+
+
+def _opened(launched: Launched, *, hosts: bool) -> Any:
+    """The store, or RuntimeError after CONNECT_S: torch's own limit counts each try, and no mute listener at all."""
+    found: Future[Any] = Future()
+
+    def open_it() -> None:
+        try:
+            found.set_result(
+                TCPStore(
+                    launched.address,
+                    launched.port,
+                    launched.n_processes,
+                    is_master=hosts,
+                    timeout=datetime.timedelta(seconds=CONNECT_S),
+                    wait_for_workers=False,
+                )
+            )
+        except (RuntimeError, ValueError) as error:
+            found.set_exception(error)
+
+    threading.Thread(target=open_it, daemon=True).start()
+    try:
+        return found.result(timeout=CONNECT_S)
+    except FutureTimeoutError:
+        raise RuntimeError(f"no answer within {CONNECT_S:.0f} s") from None
 
 
 def join(store: Store, place: Place) -> None:

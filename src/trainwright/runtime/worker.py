@@ -13,7 +13,7 @@ from typing import Any
 
 from trainwright.errors import TrainwrightError
 from trainwright.runtime.folder import stay_in
-from trainwright.runtime.launch import Orders
+from trainwright.runtime.launch import STOPPING, Orders
 
 
 class Telephone:
@@ -48,7 +48,8 @@ class Telephone:
 
 def main(descriptor: int) -> int:
     """Follow the orders that come over the pipe; returns the exit code."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the run takes it over: Ctrl-C is no exception of ours
+    for number in STOPPING:  # until the run takes them over they end this process, without a traceback
+        signal.signal(number, signal.SIG_DFL)
     telephone = Telephone(descriptor)
     stay_in(telephone.orders.folder)
     module = importlib.import_module(telephone.orders.module)

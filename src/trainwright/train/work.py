@@ -90,11 +90,12 @@ def run_process(folder: Path, place: Place, tell: Callable[..., None]) -> RunRec
         with _stop_signals(session):
             train(session)
         _end_sync(session)
-        return _conclude_together(session, "finished")
+        return _conclude_together(session, "finished", agreed=True)
     except TrainwrightError as error:
         if session is not None:
             session.saver.give_up(GIVE_UP_S)
-            _conclude_together(session, {75: "preempted", 130: "interrupted"}.get(error.exit_code, "failed"))
+            status = {75: "preempted", 130: "interrupted"}.get(error.exit_code, "failed")
+            _conclude_together(session, status, agreed=bool(session.asked_to_stop) and status != "failed")
         raise
     finally:
         if session is not None and session.steps_file is not None:
@@ -248,18 +249,22 @@ def _forget_steps_after(session: Session) -> None:
         write_text(path, "".join(map(step_line, kept)))
 
 
-def _conclude_together(session: Session, status: str) -> RunRecord | None:
-    """Nobody leaves before the leader has written: a launcher may end all processes when the first one goes."""
-    record = _conclude(session, status)
-    if session.place.n_processes > 1 and status != "failed":
+def _conclude_together(session: Session, status: str, *, agreed: bool) -> RunRecord | None:
+    """Nobody leaves before the leader has written: a launcher may end all processes when the first one goes.
+
+    Where the processes have not ``agreed`` on how it ends (an error, a signal while the model is written), others may
+    be anywhere, and nobody is waited for.
+    """
+    record = _conclude(session, status, agreed=agreed)
+    if session.place.n_processes > 1 and agreed:
         session.beat("waiting for process 0 to write the model" if not session.place.leads else "writing the model")
         dist.barrier()
     return record
 
 
-def _conclude(session: Session, status: str) -> RunRecord | None:
+def _conclude(session: Session, status: str, *, agreed: bool) -> RunRecord | None:
     """Gather what every process measured; the leader writes run.json."""
-    ranks = _gather_ranks(session, status)
+    ranks = _gather_ranks(session, agreed=agreed)
     if not session.place.leads:
         return None
     finished = finish_run(session) if status == "finished" else {}
@@ -293,7 +298,7 @@ def _conclude(session: Session, status: str) -> RunRecord | None:
     return record
 
 
-def _gather_ranks(session: Session, status: str) -> list[RankRecord]:
+def _gather_ranks(session: Session, *, agreed: bool) -> list[RankRecord]:
     """What every process measured, by rank; its own alone where others may be gone."""
     steps = session.measured
     if not steps and session.place.leads:
@@ -304,7 +309,7 @@ def _gather_ranks(session: Session, status: str) -> list[RankRecord]:
         resident_bytes=resident_bytes(),
         time=middle_half(steps)[1] if steps else {},
     )
-    if session.place.n_processes == 1 or status == "failed":
+    if session.place.n_processes == 1 or not agreed:
         return [mine]
     everyone: list[Any] = [None] * session.place.n_processes
     dist.all_gather_object(everyone, mine)
