@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright.api.training import PrepareOptions, folder_of_job, run
+from trainwright.errors import InvalidInputError
 from trainwright.records.plan import PlanRecord, read_plan
 from trainwright.records.run import RunRecord
 from trainwright.report.variants_text import VariantLine, interval_95, median
@@ -53,6 +54,10 @@ def line_of(variant: Variant) -> VariantLine:
     """The figures of one variant: accuracy where every run has one, else held-out loss."""
     is_accuracy = len(variant.accuracies) == len(variant.runs)
     by_seed = variant.accuracies if is_accuracy else variant.losses
+    if not by_seed:
+        raise InvalidInputError(
+            f"{variant.name} held nothing out to be compared by", hint="set data.held_out_share, as 0.1"
+        )
     chosen, runs = [plan.chosen for plan in variant.plans], variant.runs
     return VariantLine(
         name=variant.name,
