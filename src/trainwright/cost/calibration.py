@@ -48,7 +48,7 @@ memory, and what its experts exchange, differs from one to the next. 0: not fitt
 _WIDTHS = np.array([_SPREADS[kind] for kind in KINDS]).T
 SPREADS, OWNER_SPREADS = _WIDTHS[:-1], _WIDTHS[-1:]
 
-OWN_SPREADS = np.array([[0.4], [0.3], [0.3], [0.3]]) * np.ones(len(KINDS))
+OWN_SPREADS = np.array([[0.4], [0.3], [0.3], [0.3]]) * np.where(np.array(KINDS) == "compute", 0.5, 1.0)
 """The same for one owner's machines, beside what others' gave: all, one stack, one device, one size of cluster."""
 
 NOISE = 0.08
