@@ -135,8 +135,8 @@ def footprint(row: Row, model: ModelSpec, workload: Workload, strategy: Strategy
         or (name == "litgpt" and (split.zero_stage == 0 or split.recompute == "full"))
     )
     if not is_known:  # LitGPT recomputes only where it shards
-        candidates = [replace(one, recompute="none") for one in candidates] + [
-            replace(candidates[-1], recompute="full")
+        candidates = [replace(one, recompute="none", recompute_every=1) for one in candidates] + [
+            replace(candidates[-1], recompute="full", recompute_every=1)
         ]
     for one in candidates:
         asked = replace(asked, strategy=one)
