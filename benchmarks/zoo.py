@@ -1,16 +1,16 @@
 """Predicted beside measured over the zoo on this CPU: step time and peak memory, at two batch sizes each.
 
-    PYTHONPATH=src:. OMP_NUM_THREADS=1 python benchmarks/zoo.py [NAME...] [--profile FILE] [--no-time] [--output FILE]
+    PYTHONPATH=src:. OMP_NUM_THREADS=1 python benchmarks/zoo.py [NAME...] [--profile FILE] [--no-time] [--write]
 
 Predictions: capture on meta, priced by cost.step from the machine's probe (measured now in at most 20 s unless it was).
 Measurements: forward, backward, fused AdamW, one process; time is the median of steps, peak that of the CPU allocator.
+--write puts the table into docs/accuracy.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import json
 import statistics
 import sys
 import time
@@ -34,6 +34,8 @@ from trainwright.jobs.inputs import parse_input  # noqa: E402
 from trainwright.jobs.job import Workload  # noqa: E402
 from trainwright.jobs.strategy import Strategy  # noqa: E402
 
+PAGE = Path(__file__).parents[1] / "docs" / "accuracy.md"
+BEGIN, END = "<!-- zoo: generated -->", "<!-- zoo: end -->"
 SECONDS = 1.5
 """How long each model is stepped, at least three times."""
 
@@ -146,13 +148,40 @@ def summary(rows: list[dict[str, Any]]) -> str:
     return "; ".join(parts)
 
 
+def page(rows: list[dict[str, Any]], description: str) -> str:
+    """The table in Markdown: predicted and measured of every model at both batches."""
+    lines = [
+        f"{len(rows) // 2} models at two batch sizes, fp32, fused AdamW, one process, {description}:",
+        f"{summary(rows)}.",
+        "",
+        "| model | batch | step predicted | measured | error | peak predicted | measured | error |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for found in rows:
+        expected, real = found["predicted"], found["measured"]
+        cells = (
+            found["model"], found["batch"], f"{1e3 * expected['step_s']:.1f} ms", f"{1e3 * real['step_s']:.1f} ms",
+            _off(expected, real, "step_s"), f"{expected['peak_bytes'] / 2**20:.1f} MiB",
+            f"{real['peak_bytes'] / 2**20:.1f} MiB", _off(expected, real, "peak_bytes"),
+        )  # fmt: skip
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def write_page(text: str) -> None:
+    """Put the table between its marks in docs/accuracy.md."""
+    whole = PAGE.read_text(encoding="utf-8")
+    begin, end = whole.index(BEGIN) + len(BEGIN), whole.index(END)
+    PAGE.write_text(f"{whole[:begin]}\n{text}\n{whole[end:]}", encoding="utf-8")
+
+
 def main() -> None:
-    """Print the table; save it where asked."""
+    """Print the table; write it where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--profile", type=Path)
     parser.add_argument("--no-time", action="store_true")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     cluster = None
     if not given.no_time:
@@ -171,8 +200,8 @@ def main() -> None:
                 rows.append(row(entry, factor * entry.timed.batch, cluster, not given.no_time))
                 print(line(rows[-1]), flush=True)
     print(summary(rows))
-    if given.output:
-        given.output.write_text(json.dumps(rows, indent=1) + "\n")
+    if given.write and cluster is not None:
+        write_page(page(rows, f"{profile.description}, measured {profile.measured_at[:10]}"))
 
 
 if __name__ == "__main__":
