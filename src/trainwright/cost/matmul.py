@@ -118,14 +118,16 @@ def _tiled_share_of_one(
     product: Product, shape: MatmulCurve, n_units: float, tiles: tuple[tuple[int, int], ...]
 ) -> float:
     """The same of one product, in plain numbers."""
-    m, n, count = float(product.m), float(product.n), float(product.count)
+    m, n, k = float(product.m), float(product.n), float(product.k)
+    per_unit, wave, rest, half_side = float(product.count) / n_units, shape.wave, 1.0 - shape.wave, shape.half_side
     best = 0.0
     for rows, columns in tiles:
-        side = rows * columns / (rows + columns)
-        load = ceil(m / rows) * ceil(n / columns) * count / n_units
-        waves = shape.wave * ceil(load) + (1.0 - shape.wave) * max(load, 1.0)
-        best = max(best, m * n * count / (rows * columns * n_units * waves) * side / (side + shape.half_side))
-    return shape.best * best * float(product.k) / (float(product.k) + shape.half_k)
+        area = rows * columns
+        load = ceil(m / rows) * ceil(n / columns) * per_unit
+        waves = wave * ceil(load) + rest * (load if load > 1.0 else 1.0)
+        share = 1.0 / (waves * (area + half_side * (rows + columns)))
+        best = share if share > best else best
+    return shape.best * best * m * n * per_unit * k / (k + shape.half_k)
 
 
 @cache
