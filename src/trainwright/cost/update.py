@@ -36,7 +36,7 @@ def update_s(parameters: Any, tensors: Any, table: Table, device: Device, stack:
 
     bytes = states read and written + gradient read + parameter written (+ master copy read and written);
     clipping reads the gradient once more for its norm and rewrites it. Where a probe measured the optimizer, its
-    parameters per second and seconds per tensor; one fused kernel clips as it goes.
+    parameters per second, and seconds per update and per tensor; one fused kernel clips as it goes.
     """
     sharded = table.dp * table.cp if table.strategy.zero_stage > 0 else 1.0
     if table.strategy.zero_stage > 0:
@@ -45,9 +45,9 @@ def update_s(parameters: Any, tensors: Any, table: Table, device: Device, stack:
     if table.workload.optimizer in own.kernels and stack.fused_optimizer:
         passes = 2.0 if table.workload.optimizer in CLIPPED_IN_PASSING else 3.0
         clipped = stream_s(np.maximum(passes * stack.gradient_bytes * held, 1.0), device) * table.workload.clip
-        return np.where(
-            held > 0, kernel_s(table.workload.optimizer, held, device) + clipped + tensors * own.tensor_s, 0.0
-        )
+        calls = own.clipped_update if table.workload.clip else own.update
+        called = calls.call_s + tensors * calls.tensor_s
+        return np.where(held > 0, kernel_s(table.workload.optimizer, held, device) + clipped + called, 0.0)
     low = table.strategy.precision not in ("fp32", "tf32")
     each = 2.0 * STATE_BYTES[table.workload.optimizer] + stack.gradient_bytes
     each = each + (10.0 if low and stack.master_weights else 8.0)

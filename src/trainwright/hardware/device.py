@@ -128,6 +128,14 @@ class ProductCurve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateCalls:
+    """Seconds of an optimizer's step however little it updates, and of each parameter tensor."""
+
+    call_s: float = 0.0
+    tensor_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Efficiency:
     """What shares of its datasheet a device really reaches, by kind of work.
 
@@ -139,7 +147,8 @@ class Efficiency:
     ``near_points``: the same over what was touched just before, as in a loop over time.
     ``attention_curves``: by dtype, as measured; goes before ``attention_forward`` and ``attention_backward``.
     ``kernels`` and ``products``: by kind of kernel (products by dtype too), as measured; go before all of the above.
-    ``tensor_s``: what the optimizer takes for each parameter tensor, however small.
+    ``update`` and ``clipped_update``: what an optimizer's step takes beside moving numbers, alone and with the norm of
+    all gradients.
     """
 
     matmul: Mapping[str, MatmulCurve]
@@ -153,7 +162,8 @@ class Efficiency:
     attention_curves: Mapping[str, AttentionCurve] = field(default_factory=dict)
     kernels: Mapping[str, KernelRate] = field(default_factory=dict)
     products: Mapping[str, Mapping[str, ProductCurve]] = field(default_factory=dict)
-    tensor_s: float = 0.0
+    update: UpdateCalls = UpdateCalls()
+    clipped_update: UpdateCalls = UpdateCalls()
     source: str = ""
 
 

@@ -97,6 +97,17 @@ class Clock:
         self.timings += timings
         return timings
 
+    def after(self, before: Callable[[], object], work: Callable[[], object]) -> float:
+        """Median seconds of one call, each time after other work, whose seconds do not count."""
+        self.meet()
+        work()
+        readings = []
+        for _ in range(READINGS_AFTER):
+            before()
+            self.done()
+            readings.append(self._read(work, 1)[0])
+        return statistics.median(readings)
+
     def _is_enough(self, start: float, n_clean: int, n_disturbed: int) -> bool:
         now = time.perf_counter()
         if now - self.begun > self.hurry_after_s:
@@ -114,6 +125,8 @@ class Clock:
         return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw == before
 
 
+READINGS_AFTER = 15
+"""How often work is timed that is called once in a step, among much else."""
 BURST = 4
 """Calls in one reading of work that is timed in turn with other work: the first finds its code gone from the caches, as
 in a step that does the same in each of a few layers. Over 29 ops of four models, each timed inside its step on two

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from trainwright.probe.clock import Clock
-from trainwright.probe.kernels import measure_tensor_s
+from trainwright.probe.kernels import measure_updates
 from trainwright.probe.samples import DispatchSample
 
 
@@ -40,5 +40,6 @@ def measure_dispatch(clock: Clock, device: str) -> DispatchSample:
         forward_s=forward / n_kernels,
         backward_s=max(both - forward, 0.0) / n_kernels,
         bare_s=bare,
-        tensor_s=measure_tensor_s(clock, device),
+        update=measure_updates(clock, device, with_norm=False),
+        clipped_update=measure_updates(clock, device, with_norm=True),
     )

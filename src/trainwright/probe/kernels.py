@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trainwright.hardware.device import UpdateCalls
 from trainwright.probe.clock import Clock
 from trainwright.probe.pool import Arena, Pool
 from trainwright.probe.samples import KernelSample
@@ -246,16 +247,36 @@ def _parameters(n_tensors: int, n: int, device: str) -> list[Tensor]:
 
 
 def _update(clock: Clock, kind: str, n: int, device: str) -> KernelSample:
-    """One update of ``n`` parameters, each time of others, as a step has them."""
+    """One update of ``n`` parameters, each time of others, as a step has them; less one of nearly none."""
     updates = [OPTIMIZERS[kind](_parameters(1, n, device)) for _ in range(max(1, min(8, 2**24 // n)))]
     for update in updates:
         update.step()  # makes its states
     turn = iter(range(10**9))
-    timing = clock.time(lambda: updates[next(turn) % len(updates)].step())
-    return KernelSample(kind=kind, n_elements=n, forward_s=timing.calm_s, backward_s=0.0)
+    whole_s = clock.time(lambda: updates[next(turn) % len(updates)].step()).calm_s
+    call_s = clock.time(OPTIMIZERS[kind](_parameters(1, 8, device)).step).calm_s
+    return KernelSample(kind=kind, n_elements=n, forward_s=max(whole_s - call_s, 0.2 * whole_s), backward_s=0.0)
 
 
-def measure_tensor_s(clock: Clock, device: str) -> float:
-    """Seconds that the optimizer takes for each further parameter tensor, from 64 tiny ones and one."""
-    many, one = (OPTIMIZERS["adamw"](_parameters(count, 8, device)) for count in (64, 1))
-    return max(clock.time(many.step).calm_s - clock.time(one.step).calm_s, 0.0) / 63.0
+def measure_updates(clock: Clock, device: str, *, with_norm: bool) -> UpdateCalls:
+    """What an optimizer's step of 64 tiny tensors takes, and of one, after work that leaves nothing of it in caches."""
+    cold = torch.rand(COLD_BYTES // 4, device=device)
+
+    def seconds(n_tensors: int) -> float:
+        parameters = _parameters(n_tensors, 8, device)
+        step = OPTIMIZERS["adamw"](parameters).step
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+        def update() -> None:
+            if with_norm:
+                float(torch.nn.utils.get_total_norm(gradients))
+            step()
+
+        return clock.after(lambda: torch.mul(cold, cold), update)
+
+    one, many = seconds(1), seconds(64)
+    tensor_s = max(many - one, 0.0) / 63.0
+    return UpdateCalls(call_s=max(one - tensor_s, 0.0), tensor_s=tensor_s)
+
+
+COLD_BYTES = 2**23
+"""Work over so much, read and written, comes before an update: caches hold little else afterwards."""

@@ -15,6 +15,7 @@ from trainwright.hardware.device import (
     PassRate,
     ProductCurve,
     Saturation,
+    UpdateCalls,
 )
 from trainwright.hardware.link import Link
 from trainwright.probe import fit
@@ -139,8 +140,16 @@ def _efficiency(cut: Division, answers: Sequence[Samples]) -> tuple[dict[str, fl
         attention_curves=attention,
         kernels=fit.kernel_rates([s for a in answers for s in a.kernels]),
         products=fit.product_curves(products, block),
-        tensor_s=statistics.median(a.dispatch.tensor_s for a in answers),
+        update=_middle_calls([a.dispatch.update for a in answers]),
+        clipped_update=_middle_calls([a.dispatch.clipped_update for a in answers]),
         source=SOURCE,
+    )
+
+
+def _middle_calls(processes: Sequence[UpdateCalls]) -> UpdateCalls:
+    return UpdateCalls(
+        call_s=statistics.median(calls.call_s for calls in processes),
+        tensor_s=statistics.median(calls.tensor_s for calls in processes),
     )
 
 

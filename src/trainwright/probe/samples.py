@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from trainwright.hardware.device import UpdateCalls
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
@@ -101,14 +103,15 @@ class ProductSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchSample:
-    """Seconds per kernel, forward (recorded by autograd) and backward, and of one kernel without autograd; and what the
-    optimizer takes for each parameter tensor.
+    """Seconds per kernel, forward (recorded by autograd) and backward, and of one kernel without autograd; and what an
+    optimizer's step takes beside moving numbers, alone and with the gradients' norm.
     """
 
     forward_s: float
     backward_s: float
     bare_s: float
-    tensor_s: float
+    update: UpdateCalls
+    clipped_update: UpdateCalls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
