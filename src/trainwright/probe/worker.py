@@ -150,8 +150,11 @@ def main(orders_path: str, answer_path: str, ready_path: str) -> None:
 
 
 def _end_with_parent() -> None:
-    """Standard input ends when the parent does, by SIGKILL too: then these measurements would only disturb the next."""
-    sys.stdin.readline()
+    """Standard input ends when the parent does, by SIGKILL too: then these measurements would only disturb the next.
+
+    Read below Python's own stream, whose lock a forked loader would wait for.
+    """
+    os.read(sys.stdin.fileno(), 1)
     os._exit(1)
 
 

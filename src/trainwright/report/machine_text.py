@@ -67,7 +67,7 @@ def _divisions(profile: MachineProfile) -> Table:
 
 def _collectives(cluster: Cluster, link: Link) -> Table:
     line = f"{format_seconds(link.latency_s)} + {format_rate(link.bytes_per_s, 'B/s')}"
-    table = Table(title=f"{link.name} between {cluster.name}: p2p on a line of {line}, within {_residual(link):.0%}")
+    table = Table(title=f"{link.name} between {cluster.name}: a line of {line}{_residual(link)}")
     table.add_column("bytes", justify="right")
     kinds = list(link.measured)
     for kind in kinds:
@@ -82,11 +82,14 @@ def _collectives(cluster: Cluster, link: Link) -> Table:
     return table
 
 
-def _residual(link: Link) -> float:
-    """How far the line lies off at worst, of the sizes that were sent."""
-    (sent,) = link.measured["p2p"]
-    said = (link.latency_s + size / link.bytes_per_s for size in sent.message_bytes)
-    return max(abs(line / seconds - 1.0) for line, seconds in zip(said, sent.seconds, strict=True))
+def _residual(link: Link) -> str:
+    """How far the line lies off at worst, of the sizes that were sent from one to another."""
+    errors = [
+        abs((link.latency_s + size / link.bytes_per_s) / seconds - 1.0)
+        for sent in link.measured.get("p2p", ())
+        for size, seconds in zip(sent.message_bytes, sent.seconds, strict=True)
+    ]
+    return f", p2p within {max(errors):.0%} of it" if errors else ""
 
 
 def _staircase(caches: tuple[CachePoint, ...]) -> Table:
