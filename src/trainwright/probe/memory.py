@@ -7,7 +7,7 @@ import statistics
 import torch
 
 from trainwright.probe.clock import Clock
-from trainwright.probe.pool import Arena
+from trainwright.probe.pool import FAR_BYTES, Arena
 from trainwright.probe.samples import StreamSample
 
 CPU_TENSOR_BYTES = (2**14, 2**17, 2**19, 2**21, 2**22, 2**23, 2**24, 2**25)
@@ -20,11 +20,14 @@ ARITHMETIC = (torch.add, torch.sub, torch.mul, torch.maximum)
 def measure_streams(clock: Clock, arena: Arena) -> tuple[StreamSample, ...]:
     """Every size: the median of four kinds in turn. Among large ones a small one would find nothing in the caches."""
     sizes = CPU_TENSOR_BYTES if arena.device == "cpu" else GPU_TENSOR_BYTES
-    return tuple(_stream(clock, arena, size // 4) for size in sizes)
+    far = Arena(device=arena.device, n_bytes=max(FAR_BYTES, arena.n_bytes))
+    return tuple(_stream(clock, (arena, far), size // 4) for size in sizes)
 
 
-def _stream(clock: Clock, arena: Arena, n: int) -> StreamSample:
-    pools = [arena.pool(work, *[((n,), torch.float32)] * 2) for work in ARITHMETIC]
+def _stream(clock: Clock, arenas: tuple[Arena, Arena], n: int) -> StreamSample:
+    """One operand was made a few ops ago, the other is kept since long, as in a backward."""
+    arena, kept = arenas
+    pools = [arena.pool_of(work, lambda: (arena.cut((n,)), kept.cut((n,)))) for work in ARITHMETIC]
     far = statistics.median(timing.calm_s for timing in clock.in_turn(pools))
     one, other = torch.rand(2, n, device=arena.device)
     near = clock.time(lambda: torch.mul(one, other)).calm_s
