@@ -13,7 +13,7 @@ from trainwright.records.run import RunRecord, write_run
 from trainwright.records.step import FILE_NAME, StepRecord, step_line
 
 
-def _folder(folder: Path, seconds: list[float]) -> Path:
+def _folder(folder: Path, seconds: list[float], step_s: float = 1.0) -> Path:
     time = {"forward": 0.3, "backward": 0.6, "optimizer": 0.1}
     chosen = Candidate(
         label="one", strategy={}, n_processes=1, threads_per_process=1, step_s=0.5, step_low_s=0.4, step_high_s=0.6,
@@ -23,7 +23,7 @@ def _folder(folder: Path, seconds: list[float]) -> Path:
         folder, PlanRecord(job={}, model={}, cluster={"source": PROBED}, device_type="cpu", stack="s", chosen=chosen)
     )
     write_run(folder, RunRecord(
-        status="finished", steps=12, tokens=12, seconds=12.0, step_s=1.0, time=time, measured_steps=12,
+        status="finished", steps=12, tokens=12, seconds=12.0, step_s=step_s, time=time, measured_steps=12,
         tokens_per_s=1.0,
     ))  # fmt: skip
     steps = [
@@ -38,5 +38,6 @@ def test_a_steady_run_teaches_and_another_does_not(tmp_path, monkeypatch):
     taught = []
     monkeypatch.setattr(probed, "learn", lambda parts, say: taught.append(parts))
     assert not learn(_folder(tmp_path, [0.5, 1.5] * 6), lambda line: None)
+    assert not learn(_folder(tmp_path, [0.01] * 12, step_s=0.01), lambda line: None)
     assert learn(_folder(tmp_path, [1.0] * 12), lambda line: None)
     assert taught == [{"compute": (pytest.approx(0.4), pytest.approx(0.9)), "optimizer": (0.1, 0.1)}]

@@ -15,10 +15,14 @@ Tell = Callable[[Any], None]
 LEAST_STEPS = 10
 MOST_SPREAD = 0.15
 """From how many measured steps the machine's profile learns, and how far apart their middle half may lie."""
+LEAST_STEP_S = 0.02
+"""Shorter steps are mostly calls, and differ by a fifth between two processes: they would mislead longer ones."""
 
 
 def learn(folder: Path, tell: Tell) -> bool:
-    """Correct this machine's profile by what the parts of a run took; whether it was: an unsteady run teaches nothing.
+    """Correct this machine's profile by what the parts of a run took; whether it was.
+
+    An unsteady run teaches nothing, nor does one of tiny steps.
 
     The plan must be for this machine as it was probed. `trainwright probe --forget` drops what runs taught.
     """
@@ -27,7 +31,7 @@ def learn(folder: Path, tell: Tell) -> bool:
 
     plan, record, steps = read_plan(folder), read_run(folder), read_steps(folder)
     seconds = sorted(step.seconds for step in steps[-record.measured_steps :])
-    if plan.cluster.get("source") != PROBED or len(seconds) < LEAST_STEPS:
+    if plan.cluster.get("source") != PROBED or len(seconds) < LEAST_STEPS or record.step_s < LEAST_STEP_S:
         return False
     quarter = len(seconds) // 4
     if seconds[-1 - quarter] - seconds[quarter] > MOST_SPREAD * record.step_s:
