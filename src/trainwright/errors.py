@@ -112,6 +112,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InvalidInputErro
 
 
 _LISTED = {
+    "command": " (`trainwright --help`)",
     "model": " (`trainwright models`); a folder with a config.json, or code as file.py:function, does too",
     "device": " (`trainwright hardware`)",
 }

@@ -12,3 +12,9 @@ def test_help_loads_neither_torch_nor_numpy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Commands" in done.stdout
+
+
+def test_a_mistyped_command_is_told_the_nearest() -> None:
+    done = subprocess.run([sys.executable, "-m", "trainwright", "trian"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "unknown command 'trian'\nhint: did you mean train?" in done.stderr

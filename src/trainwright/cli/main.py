@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 import trainwright
-from trainwright.errors import TrainwrightError
+from trainwright.errors import TrainwrightError, unknown_name
 
 COMMANDS = {
     "capture": "Any torch module as blocks and ops, with FLOP and memory, without running it",
@@ -48,6 +48,14 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"trainwright.cli.{cmd_name}")
         command: click.Command = module.command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names; for a near miss the error names the nearest."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise unknown_name("command", args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table of commands, without importing any of them."""
