@@ -1,13 +1,19 @@
+from types import SimpleNamespace
+
+import pytest
+
 from trainwright.probe.clock import BURST, Clock
 
 
-def test_short_work_is_repeated_until_it_is_steady():
+def test_short_work_is_repeated_until_it_is_steady(monkeypatch):
     calls = []
+    monkeypatch.setattr("trainwright.probe.clock.time.perf_counter", lambda: 2e-6 * len(calls))  # two us a call
+    monkeypatch.setattr("trainwright.probe.clock.resource.getrusage", lambda _who: SimpleNamespace(ru_nivcsw=0))
     clock = Clock(budget_s=0.2)
     timing = clock.time(lambda: calls.append(1))
-    assert timing.n_repeats >= 3
-    assert len(calls) > 100  # a call takes well under a microsecond, a reading lasts fifty
-    assert 0 < timing.calm_s <= timing.median_s
+    assert timing.n_repeats == clock.least_repeats
+    assert timing.calm_s == timing.median_s == pytest.approx(2e-6)
+    assert 24 <= (len(calls) - 1) / timing.n_repeats <= 25  # fifty us in a reading, after one call to warm up
     assert clock.timings == [timing]
 
 
