@@ -51,7 +51,7 @@ class Keeper:
 
     def elements(self, size: Size) -> Number:
         """Elements of one micro-batch on one context-parallel rank."""
-        return size.at(np.asarray(self.strategy.micro_batch, dtype=float), self.seq / self.strategy.cp)
+        return size.at(self.strategy.micro_batch, self.seq / self.strategy.cp)
 
     def ways(self, split: str) -> Number:
         """How many ways a tensor is divided."""

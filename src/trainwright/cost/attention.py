@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from trainwright.cost.matmul import Product, matmul_s, peak_flop_per_s
+from trainwright.cost.numbers import larger
 from trainwright.cost.pointwise import stream_s
 from trainwright.hardware.device import DTYPE_BYTES, AttentionCurve, Device, Saturation
 from trainwright.units import Number
@@ -75,7 +76,7 @@ def fused_attention_s(shape: AttentionShape, dtype: str, device: Device, *, back
     flop = shape.flop * shape.seen_share * (2.5 if backward else 1.0)
     work_s = flop / (peak_flop_per_s(device, dtype) * share.share(flop))
     touched = shape.elements * DTYPE_BYTES[dtype] * (3.0 if backward else 1.0)
-    return np.maximum(work_s, stream_s(touched, device))
+    return larger(work_s, stream_s(touched, device))
 
 
 def measured_attention_s(shape: AttentionShape, curve: AttentionCurve, *, backward: bool = False) -> Number:

@@ -16,6 +16,7 @@ from trainwright.cost.activations import (
     results_bytes,
 )
 from trainwright.cost.inflight import Array
+from trainwright.cost.numbers import either, larger, smaller
 from trainwright.cost.states import trained_parameters
 from trainwright.cost.table import once_per_combination
 from trainwright.jobs.job import Workload
@@ -51,7 +52,7 @@ def walk_blocks(model: ModelSpec, workload: Workload, keeper: Keeper, fresh: Arr
         micro_batch, tp, cp, every, is_fresh = shapes
         one: Strategy = replace(strategy, micro_batch=micro_batch, tp=tp, cp=cp, recompute_every=every)
         at = replace(keeper, strategy=one)
-        return tuple(_block(block, workload, at, np.asarray(is_fresh, dtype=np.bool_)) for block in model.blocks)
+        return tuple(_block(block, workload, at, is_fresh) for block in model.blocks)
 
     if columns[0].size == 1:  # plain numbers are several times as fast as arrays of one
         return walk(*(column[0].item() for column in columns))
@@ -65,7 +66,7 @@ def _spread(blocks: tuple[BlockMemory, ...], index: Array) -> tuple[BlockMemory,
     )
 
 
-def _block(block: Block, workload: Workload, keeper: Keeper, fresh: Array) -> BlockMemory:
+def _block(block: Block, workload: Workload, keeper: Keeper, fresh: Array | bool) -> BlockMemory:
     """Walk the block's backward, last op first, for its peak.
 
     Eager sequence parallelism stops at the ends, which see whole sequences.
@@ -74,7 +75,8 @@ def _block(block: Block, workload: Workload, keeper: Keeper, fresh: Array) -> Bl
     if rules.keeps_gathered and strategy.sequence_parallel and is_end(block):
         keeper = replace(keeper, strategy=replace(strategy, sequence_parallel=False))
     each = [op_kept_bytes(op, keeper) for op in block.ops]
-    kept = live = sum(each, start=np.zeros(()))
+    kept: Number = sum(each, start=0.0)
+    live = kept
     peak: Number = 0.0
     logits: Number = 0.0
     made: Number = 0.0
@@ -82,7 +84,7 @@ def _block(block: Block, workload: Workload, keeper: Keeper, fresh: Array) -> Bl
         need = backward_need_bytes(op, keeper)
         gradient = gradient_bytes(op, workload, keeper)
         made = made + gradient
-        peak = np.maximum(peak, live + need + np.where(fresh, made, gradient))
+        peak = larger(peak, live + need + either(fresh, made, gradient))
         if isinstance(op, CrossEntropy):
             logits = own + need
         live = live - own
@@ -133,8 +135,8 @@ def gradient_bytes(op: Op, workload: Workload, keeper: Keeper) -> Number:
 
 def in_backward(block: BlockMemory) -> dict[str, Number]:
     """What a block's backward holds beside what is stored: its own kept tensors, the logits, the rest."""
-    logits = np.minimum(block.logits, block.peak)
-    own = np.minimum(block.kept, block.peak - logits)
+    logits = smaller(block.logits, block.peak)
+    own = smaller(block.kept, block.peak - logits)
     return {
         "activations": own - block.stored,
         "logits": logits,

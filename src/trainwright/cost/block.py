@@ -18,6 +18,7 @@ from trainwright.cost.fusion import fused
 from trainwright.cost.kernels import kernel_s, measured_product
 from trainwright.cost.loops import loops, nearer_s, round_elements
 from trainwright.cost.matmul import Product
+from trainwright.cost.numbers import larger
 from trainwright.cost.pointwise import stream_s
 from trainwright.cost.shard import Arithmetic, Shard
 from trainwright.models.spec import Attention, Block, CrossEntropy, Lookup, Matmul, Op, Pointwise
@@ -64,7 +65,7 @@ class BlockCost:
         """So many repeats."""
         if isinstance(count, float) and count == 1.0:
             return self
-        return BlockCost(**{name: getattr(self, name) * count for name in _NAMES})
+        return _block_cost(figure * count for figure in _FIGURES(self))
 
 
 _NAMES = tuple(field.name for field in fields(BlockCost))
@@ -73,12 +74,12 @@ _FIGURES = attrgetter(*_NAMES)
 
 def block_cost(block: Block, shard: Shard, how: Arithmetic) -> BlockCost:
     """The cost of one repeat of a block: its ops, one after another."""
-    costs = [_with_parameters(op, shard, how, _COST[type(op)](op, shard, how)) for op in block.ops]
+    costs = [_COST[type(op)](op, shard, how) for op in block.ops]
     if how.device.efficiency.near_points and loops(block):
         costs = _nearer(block, costs, shard, how)
     if how.casts:
         costs += [_casts(op, shard, how) for op in block.ops]
-    return added(costs)
+    return added([*costs, _parameters(block, shard, how)])
 
 
 def _nearer(block: Block, costs: list[BlockCost], shard: Shard, how: Arithmetic) -> list[BlockCost]:
@@ -103,7 +104,11 @@ def added(costs: Iterable[BlockCost]) -> BlockCost:
     every = tuple(costs)
     if len(every) < 2:
         return every[0] if every else BlockCost()
-    return BlockCost(**dict(zip(_NAMES, map(sum, zip(*map(_FIGURES, every), strict=True)), strict=True)))
+    return _block_cost(map(sum, zip(*map(_FIGURES, every), strict=True)))
+
+
+def _block_cost(figures: Iterable[Number]) -> BlockCost:
+    return BlockCost(**dict(zip(_NAMES, figures, strict=True)))
 
 
 def _casts(op: Op, shard: Shard, how: Arithmetic) -> BlockCost:
@@ -154,18 +159,25 @@ def _casts(op: Op, shard: Shard, how: Arithmetic) -> BlockCost:
     )  # fmt: skip
 
 
-def _with_parameters(op: Op, shard: Shard, how: Arithmetic, cost: BlockCost) -> BlockCost:
-    if not op.n_parameters:
-        return cost
-    if op.split == "expert":
-        held = op.n_parameters / (shard.ep * shard.tp)
-        where = "expert_parameters"
-    else:
-        held = op.n_parameters / (shard.tp if op.split != "none" else 1.0)
-        where = "parameters"
-    if not op.trainable or how.lora:
-        return replace(cost, **{where: held})
-    return replace(cost, **{where: held}, trainable=held, tensors=n_tensors(op))
+def _parameters(block: Block, shard: Shard, how: Arithmetic) -> BlockCost:
+    """What the ops of a block hold and train, on one device."""
+    dense: Number = 0.0
+    experts: Number = 0.0
+    trainable: Number = 0.0
+    tensors = 0
+    for op in block.ops:
+        if not op.n_parameters:
+            continue
+        held: Number = float(op.n_parameters)
+        if op.split == "expert":
+            held = held / (shard.ep * shard.tp)
+            experts = experts + held
+        else:
+            held = held / (shard.tp if op.split != "none" else 1.0)
+            dense = dense + held
+        if op.trainable and not how.lora:
+            trainable, tensors = trainable + held, tensors + n_tensors(op)
+    return BlockCost(parameters=dense, expert_parameters=experts, trainable=trainable, tensors=float(tensors))
 
 
 def n_tensors(op: Op) -> int:
@@ -267,7 +279,7 @@ def _attention(op: Attention, shard: Shard, how: Arithmetic) -> BlockCost:
         queries=op.queries.at(1.0, shard.local_seq),
         keys=op.keys.at(1.0, shard.seq),
         n_heads=op.n_heads / shard.tp,
-        n_kv_heads=np.maximum(op.n_kv_heads / shard.tp, 1.0),
+        n_kv_heads=larger(op.n_kv_heads / shard.tp, 1.0),
         qk_dim=op.qk_dim,
         v_dim=op.v_dim,
         causal=op.causal and how.stack.causal_skip,

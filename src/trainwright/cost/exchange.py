@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trainwright.cost.network import Span, collective_s, span
+from trainwright.cost.numbers import anywhere, either, larger, smaller
 from trainwright.cost.stack import Stack
 from trainwright.cost.stages import Stages
-from trainwright.cost.table import Array, Table
+from trainwright.cost.table import Array, Table, plain
 from trainwright.hardware.cluster import NodeGroup
 from trainwright.jobs.strategy import Axis
 from trainwright.units import Number
@@ -39,24 +40,24 @@ class Spans:
 
 def spans(table: Table, group: NodeGroup) -> Spans:
     """The communicators of every candidate, from the order of the axes (fastest network first)."""
-    stride: dict[Axis, Array] = {}
-    inner = np.ones(table.n)
+    stride: dict[Axis, Number] = {}
+    inner: Number = 1.0
     for axis in table.strategy.order:
         stride[axis] = inner
-        inner = inner if axis == "ep" else inner * getattr(table, axis)
-    data = np.minimum(stride["dp"], stride["cp"])
-    holders = table.dp * table.cp
-    shard = np.minimum(table.shard * table.cp, holders)
+        inner = inner if axis == "ep" else inner * plain(getattr(table, axis))
+    data = smaller(stride["dp"], stride["cp"])
+    holders, ep = plain(table.dp * table.cp), plain(table.ep)
+    shard = smaller(plain(table.shard * table.cp), holders)
     return Spans(
-        tp=span(group, table.tp, stride["tp"]),
-        cp=span(group, table.cp, stride["cp"]),
-        ep=span(group, table.ep, data),
-        pp=span(group, table.pp, stride["pp"]),
+        tp=span(group, plain(table.tp), stride["tp"]),
+        cp=span(group, plain(table.cp), stride["cp"]),
+        ep=span(group, ep, data),
+        pp=span(group, plain(table.pp), stride["pp"]),
         dp=span(group, holders, data),
         shard=span(group, shard, data),
         replica=span(group, holders / shard, data * shard),
-        expert=span(group, np.maximum(holders / table.ep, 1.0), data * table.ep),
-        world=span(group, np.asarray(table.n_devices, dtype=float)),
+        expert=span(group, larger(holders / ep, 1.0), data * ep),
+        world=span(group, plain(table.n_devices)),
     )
 
 
@@ -72,29 +73,24 @@ def tp_s(stages: Stages, table: Table, where: Spans) -> Array:
 def _repeated(stages: Stages, axis: str, table: Table, where: Span, kind: str) -> Array:
     total: Array = np.zeros_like(stages.n_body)
     for cost, held in stages.pieces:
-        if not _any(getattr(cost, f"{axis}_calls")):
+        if not anywhere(getattr(cost, f"{axis}_calls")):
             continue
-        calls = np.maximum(getattr(cost, f"{axis}_calls"), 1e-9)
+        calls = larger(getattr(cost, f"{axis}_calls"), 1e-9)
         message = getattr(cost, f"{axis}_bytes") / calls
         if kind == "pair":
             one = collective_s("all_gather", message, where) + collective_s("reduce_scatter", message, where)
         else:
             one = collective_s("all_to_all" if kind == "all_to_all" else "all_reduce", message, where)
-        total = total + one * np.where(calls > 1e-8, calls, 0.0) * held
+        total = total + one * either(calls > 1e-8, calls, 0.0) * held
     return total
-
-
-def _any(value: Number) -> bool:
-    """Whether any candidate has some of it; of one number, without NumPy's microseconds."""
-    return bool(value) if isinstance(value, float) else bool(np.any(value))
 
 
 def ep_s(stages: Stages, table: Table, where: Spans, stack: Stack) -> Array:
     """Seconds of all-to-alls that take tokens to their experts and back, in one forward, per stage."""
     over = where.ep
     if stack.sends_once:
-        copies = stages.body.ep_bytes / np.maximum(stages.body.ep_token_bytes, 1.0)
-        over = replace(over, crossing=crossing_share(over.n_nodes, np.maximum(copies, 1.0)))
+        copies = stages.body.ep_bytes / larger(stages.body.ep_token_bytes, 1.0)
+        over = replace(over, crossing=crossing_share(over.n_nodes, larger(copies, 1.0)))
     return 2.0 * _repeated(stages, "ep", table, over, "all_to_all")
 
 
@@ -131,10 +127,10 @@ def pp_s(boundary_bytes: Array, table: Table, where: Spans, stack: Stack) -> Arr
     With ``scatter_sends`` each tensor-parallel rank sends its part and the next stage gathers them again inside its
     node. Source: Narayanan et al., SC21 (arXiv:2104.04473), section 4.1; DeepSpeed's PartitionedTensor.
     """
-    split, gathered = table.split, 0.0 * table.pp
+    split, message, gathered = plain(table.split), plain(boundary_bytes), 0.0 * table.pp
     if stack.scatter_sends and not table.strategy.sequence_parallel:
-        split, gathered = table.tp, np.asarray(collective_s("all_gather", boundary_bytes, where.tp))
-    seconds: Array = (collective_s("p2p", boundary_bytes / split, where.pp) + gathered) * (table.pp > 1)
+        split, gathered = plain(table.tp), np.asarray(collective_s("all_gather", message, where.tp))
+    seconds: Array = (collective_s("p2p", message / split, where.pp) + gathered) * (table.pp > 1)
     return seconds
 
 
@@ -162,24 +158,24 @@ def data_parallel(stages: Stages, table: Table, where: Spans, stack: Stack) -> D
     gather = parameter_bytes(table, stack)
     reduce_s, gather_s = np.zeros_like(stages.n_body), np.zeros_like(stages.n_body)
     sharded = table.strategy.zero_stage > 0
-    kept = np.maximum(where.shard.n_ranks, 1.0)
+    kept = larger(where.shard.n_ranks, 1.0)
     for cost, held in stages.pieces:
         dense, expert = cost.parameters, cost.expert_parameters
-        trained = cost.trainable / np.maximum(dense + expert, 1.0)
+        trained = cost.trainable / larger(dense + expert, 1.0)
         if sharded:
             one = collective_s("reduce_scatter", dense * trained * send, where.shard)
             one = one + collective_s("all_reduce", dense * trained * send / kept, where.replica)
             whole = collective_s("all_gather", dense * gather, where.shard)
-            if _any(expert):
+            if anywhere(expert):
                 one = one + collective_s("reduce_scatter", expert * trained * send, where.expert) * (expert > 0)
                 whole = whole + collective_s("all_gather", expert * gather, where.expert) * (expert > 0)
-            needed = 1.0 if table.strategy.zero_stage == 3 else np.where(trained > 0, 1.0, 0.0)
+            needed = 1.0 if table.strategy.zero_stage == 3 else either(trained > 0, 1.0, 0.0)
             gather_s = gather_s + whole * held * needed
         else:
-            one = np.zeros_like(dense)
+            one = 0.0 * dense
             if stack.bucket_bytes is None:
                 one = collective_s("all_reduce", dense * trained * send, where.dp)
-            if _any(expert):
+            if anywhere(expert):
                 one = one + collective_s("all_reduce", expert * trained * send, where.expert) * (expert > 0)
         reduce_s = reduce_s + one * held * (trained > 0)
     if not sharded and stack.bucket_bytes is not None:
@@ -199,7 +195,7 @@ def _bucketed_s(stages: Stages, send: float, where: Span, bucket_bytes: float) -
     """
     message = np.zeros_like(stages.n_body)
     for cost, held in stages.pieces:
-        trained = cost.trainable / np.maximum(cost.parameters + cost.expert_parameters, 1.0)
+        trained = cost.trainable / larger(cost.parameters + cost.expert_parameters, 1.0)
         message = message + cost.parameters * trained * send * held
     buckets = np.maximum(np.ceil(message / bucket_bytes), 1.0)
     return collective_s("all_reduce", message / buckets, where) * buckets * (message > 0)

@@ -7,10 +7,12 @@ compiler's) read each input and write each output once. Ops are known by the nam
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from trainwright.models.spec import Pointwise
 
 
+@lru_cache(maxsize=1024)
 def fused(op: Pointwise) -> Pointwise:
     """The op as one kernel forward and one backward (two for a norm with weights).
 

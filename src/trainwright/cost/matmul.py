@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from trainwright.cost.numbers import larger
 from trainwright.cost.pointwise import stream_bytes_per_s
 from trainwright.errors import unknown_name
 from trainwright.hardware.device import DTYPE_BYTES, TILES, Device, MatmulCurve
@@ -79,8 +80,7 @@ def matmul_s(product: Product, dtype: str, device: Device) -> Number:
     tiles_s = product.flop / (peak_flop_per_s(device, dtype) * matmul_share(product, shape, n_units))
     bytes_s = shape.traffic * product.elements * DTYPE_BYTES[dtype] / stream_bytes_per_s(device, product.elements * 2.0)
     launch_s = 0.0 if device.kind == "cpu" else device.launch_s
-    seconds: Number = launch_s + np.maximum(tiles_s, bytes_s)
-    return seconds
+    return launch_s + larger(tiles_s, bytes_s)
 
 
 def matmul_share(product: Product, shape: MatmulCurve, n_units: float) -> Number:

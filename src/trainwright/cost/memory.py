@@ -17,6 +17,7 @@ from trainwright.cost.activations import Keeper
 from trainwright.cost.backward import BlockMemory, gradient_bytes, in_backward, walk_blocks
 from trainwright.cost.inflight import Array, Pipeline, Residence, residence
 from trainwright.cost.memory_rules import MemoryRules
+from trainwright.cost.numbers import larger
 from trainwright.cost.states import StateBytes, Weights, on_device, state_bytes, trained_parameters, weights
 from trainwright.cost.table import spread
 from trainwright.hardware.device import DTYPE_BYTES
@@ -201,7 +202,7 @@ def _held(model: ModelSpec, workload: Workload, strategy: Strategy, rules: Memor
         fresh=_fresh(workload, strategy, rules),
         optimizer_temporary=_optimizer_temporary(model, workload, keeper),
         largest_gradient=reduce(
-            np.maximum, (gradient_bytes(op, workload, keeper) for block in model.blocks for op in block.ops)
+            larger, (gradient_bytes(op, workload, keeper) for block in model.blocks for op in block.ops)
         ),
     )
 
@@ -252,8 +253,8 @@ def _fixed(step: _Held) -> dict[str, Number]:
     is_shared = np.asarray(strategy.dp, dtype=float) * strategy.cp > 1
     communication: Number = rules.bucket_share * _sum(step, "gradients") * is_shared
     if strategy.zero_stage >= 3:
-        gathered = reduce(np.maximum, (state.gathered for state in step.states))
-        whole = reduce(np.maximum, (state.whole_gradients for state in step.states))
+        gathered = reduce(larger, (state.gathered for state in step.states))
+        whole = reduce(larger, (state.whole_gradients for state in step.states))
         if rules.keeps_whole:  # the shards of the gradients are not there until the last micro-batch
             communication += _sum(step, "gathered") + _sum(step, "whole_gradients") - _sum(step, "gradients")
         else:
@@ -331,7 +332,7 @@ def _activities(flow: _Flow) -> list[_Activity]:
 def _buffers(flow: _Flow) -> Number:
     """What a pipeline stage takes in and gives out, where the stack keeps both until their backward."""
     many = np.asarray(flow.keeper.strategy.pp) > 1
-    widest = reduce(np.maximum, (block.sent for block in flow.blocks))
+    widest = reduce(larger, (block.sent for block in flow.blocks))
     return flow.keeper.rules.stage_buffers * widest * flow.where.in_flight * many
 
 

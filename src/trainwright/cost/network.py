@@ -7,10 +7,11 @@ share included), for p2p the message.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from trainwright.cost.numbers import anywhere, either, larger, smaller
 from trainwright.hardware.cluster import NodeGroup
 from trainwright.hardware.link import Collective, Link, MeasuredCollective
 from trainwright.units import Number
@@ -21,7 +22,7 @@ class Span:
     """Where the ranks of a communicator lie: ``ranks_per_node`` of its ``n_ranks`` share a node.
 
     ``intra`` and ``inter`` are what one device gets inside a node and out of it. ``crossing``: share of an all-to-all's
-    bytes for other nodes that crosses the network. Counts may be arrays.
+    bytes for other nodes that crosses the network. ``n_nodes``: those touched. Counts may be arrays.
     """
 
     n_ranks: Number
@@ -29,11 +30,10 @@ class Span:
     intra: Link
     inter: Link
     crossing: Number = 1.0
+    n_nodes: Number = field(init=False)
 
-    @property
-    def n_nodes(self) -> Number:
-        """Nodes the communicator touches."""
-        return np.ceil(self.n_ranks / self.ranks_per_node)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n_nodes", -(-self.n_ranks // self.ranks_per_node))
 
 
 def span(group: NodeGroup, n_ranks: Number, stride: Number = 1.0) -> Span:
@@ -47,7 +47,7 @@ def span(group: NodeGroup, n_ranks: Number, stride: Number = 1.0) -> Span:
     >>> [float(span(node, 16.0, stride).ranks_per_node) for stride in (1.0, 4.0, 8.0)]  # tp inside, dp outside
     [8.0, 2.0, 1.0]
     """
-    inside = np.minimum(np.maximum(np.floor(group.devices_per_node / stride), 1.0), n_ranks)
+    inside = smaller(larger(group.devices_per_node // stride, 1.0), n_ranks)
     return Span(n_ranks=n_ranks, ranks_per_node=inside, intra=group.intra, inter=group.inter)
 
 
@@ -63,8 +63,8 @@ def collective_s(kind: Collective, message_bytes: Number, where: Span) -> Number
 
     A link with ``measured`` times of this collective answers from them; else the fastest of the algorithms below.
     """
-    if not np.greater(where.n_ranks, 1).any():
-        return np.zeros(np.broadcast_shapes(np.shape(message_bytes), np.shape(where.n_ranks)))
+    if not anywhere(where.n_ranks > 1):
+        return 0.0 * (message_bytes * where.n_ranks)
     modelled: Number = {
         "all_reduce": all_reduce_s,
         "all_gather": ring_pass_s,
@@ -77,15 +77,14 @@ def collective_s(kind: Collective, message_bytes: Number, where: Span) -> Number
     if kind == "p2p":
         modelled = modelled + P2P_START_S
     else:
-        modelled = modelled + START_S + START_STEPS * np.where(is_far, where.inter.latency_s, 0.0)
-        modelled = np.maximum(modelled, np.where(is_far, where.inter.start_s, where.intra.start_s))
+        modelled = modelled + START_S + START_STEPS * either(is_far, where.inter.latency_s, 0.0)
+        modelled = larger(modelled, either(is_far, where.inter.start_s, where.intra.start_s))
     for link, applies in ((where.intra, where.n_nodes == 1), (where.inter, where.ranks_per_node == 1)):
         for table in link.measured.get(kind, ()):
-            hit = np.logical_and(applies, where.n_ranks == table.n_ranks)
-            if np.any(hit):
-                modelled = np.where(hit, measured_s(table, message_bytes), modelled)
-    seconds: Number = np.where(np.asarray(where.n_ranks) > 1, modelled, 0.0)
-    return seconds
+            hit = applies & (where.n_ranks == table.n_ranks)
+            if anywhere(hit):
+                modelled = either(hit, measured_s(table, message_bytes), modelled)
+    return either(where.n_ranks > 1, modelled, 0.0)
 
 
 def measured_s(table: MeasuredCollective, message_bytes: Number) -> Number:
@@ -103,10 +102,10 @@ def measured_s(table: MeasuredCollective, message_bytes: Number) -> Number:
 
 def all_reduce_s(message_bytes: Number, where: Span) -> Number:
     """The fastest of ring, tree, hierarchy and (where the switch can) in-network reduction."""
-    best = np.minimum(ring_all_reduce_s(message_bytes, where), tree_all_reduce_s(message_bytes, where))
-    best = np.minimum(best, hierarchical_all_reduce_s(message_bytes, where, 2.0 * (1.0 - 1.0 / where.ranks_per_node)))
+    best = smaller(ring_all_reduce_s(message_bytes, where), tree_all_reduce_s(message_bytes, where))
+    best = smaller(best, hierarchical_all_reduce_s(message_bytes, where, 2.0 * (1.0 - 1.0 / where.ranks_per_node)))
     if where.intra.in_network_reduction:
-        best = np.minimum(best, hierarchical_all_reduce_s(message_bytes, where, IN_NETWORK_PASSES))
+        best = smaller(best, hierarchical_all_reduce_s(message_bytes, where, IN_NETWORK_PASSES))
     return best
 
 
@@ -131,10 +130,10 @@ def ring_pass_s(message_bytes: Number, where: Span) -> Number:
     The slowest edge paces the ring: inside the node, or the node's way out, which ``ranks_per_node`` ranks share
     out among as many rings.
     """
-    outside = np.where(where.n_nodes > 1, where.n_nodes, 0.0)
+    outside = either(where.n_nodes > 1, where.n_nodes, 0.0)
     latency_s = (where.n_ranks - 1 - outside) * where.intra.latency_s + outside * where.inter.latency_s
     share = (where.n_ranks - 1) / where.n_ranks
-    return np.maximum(latency_s, 0.0) + share * _transfer_s(message_bytes, where)
+    return larger(latency_s, 0.0) + share * _transfer_s(message_bytes, where)
 
 
 def tree_all_reduce_s(message_bytes: Number, where: Span) -> Number:
@@ -155,7 +154,7 @@ def hierarchical_all_reduce_s(message_bytes: Number, where: Span, passes: Number
     inside = passes * ramped_s(message_bytes, where.intra)
     share = 2.0 * (1.0 - 1.0 / where.n_nodes) / where.ranks_per_node
     outside = share * where.ranks_per_node * ramped_s(message_bytes / where.ranks_per_node, where.inter)
-    return 2.0 * _steps_s(where) + np.maximum(inside, outside)
+    return 2.0 * _steps_s(where) + larger(inside, outside)
 
 
 def all_to_all_s(message_bytes: Number, where: Span) -> Number:
@@ -164,8 +163,8 @@ def all_to_all_s(message_bytes: Number, where: Span) -> Number:
     inside_s = where.intra.latency_s * (where.ranks_per_node - 1) + each * (where.ranks_per_node - 1)
     leaving = where.n_ranks - where.ranks_per_node
     out = where.crossing * ramped_s(message_bytes, where.inter) / where.n_ranks
-    outside_s = np.where(leaving > 0, where.inter.latency_s * where.n_nodes + out * leaving, 0.0)
-    return np.maximum(inside_s, outside_s)
+    outside_s = either(leaving > 0, where.inter.latency_s * where.n_nodes + out * leaving, 0.0)
+    return larger(inside_s, outside_s)
 
 
 def broadcast_s(message_bytes: Number, where: Span) -> Number:
@@ -178,7 +177,7 @@ def p2p_s(message_bytes: Number, where: Span) -> Number:
     """One message to the next rank, over the network when any neighbours lie in different nodes."""
     inside, outside = (each.latency_s + message_bytes / (each.bytes_per_s * each.efficiency)
                        for each in (where.intra, where.inter))  # fmt: skip
-    return np.where(where.n_nodes > 1, outside, inside)
+    return either(where.n_nodes > 1, outside, inside)
 
 
 P2P_START_S = 8e-6
@@ -202,8 +201,7 @@ def ramped_s(message_bytes: Number, link: Link) -> Number:
     (0.005, 0.012)
     """
     rate = link.bytes_per_s * link.efficiency
-    seconds: Number = np.minimum(message_bytes / SMALL_SHARE, message_bytes + link.half_bytes) / rate
-    return seconds
+    return smaller(message_bytes / SMALL_SHARE, message_bytes + link.half_bytes) / rate
 
 
 def _steps_s(where: Span) -> Number:
@@ -219,5 +217,5 @@ def _transfer_s(message_bytes: Number, where: Span) -> Number:
     """
     inside = ramped_s(message_bytes, where.intra)
     outside = ramped_s(message_bytes / where.ranks_per_node, where.inter)
-    slowest = np.where(where.ranks_per_node > 1, np.maximum(inside, outside), outside)
-    return np.where(where.n_nodes > 1, slowest, inside)
+    slowest = either(where.ranks_per_node > 1, larger(inside, outside), outside)
+    return either(where.n_nodes > 1, slowest, inside)

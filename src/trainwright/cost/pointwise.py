@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from trainwright.cost.numbers import larger
 from trainwright.hardware.device import Device
 from trainwright.units import Number
 
@@ -34,12 +35,12 @@ def stream_s(
     >>> float(stream_s(1e9, device)), float(stream_s(1e3, device))  # 1 GB at 1 TB/s; a tiny kernel is its launch
     (0.001, 4e-06)
     """
-    working_set = np.maximum(touched_bytes if working_set_bytes is None else working_set_bytes, 1.0)
+    working_set = larger(touched_bytes if working_set_bytes is None else working_set_bytes, 1.0)
     rate = stream_bytes_per_s(device, working_set, is_near=is_near)
     work_s = touched_bytes / (rate * device.efficiency.reduction if is_reduction else rate)
     if device.efficiency.transcendental_per_s is not None:
-        work_s = np.maximum(work_s, transcendental / device.efficiency.transcendental_per_s)
-    return work_s if device.kind == "cpu" else np.maximum(work_s, device.launch_s)
+        work_s = larger(work_s, transcendental / device.efficiency.transcendental_per_s)
+    return work_s if device.kind == "cpu" else larger(work_s, device.launch_s)
 
 
 def stream_bytes_per_s(device: Device, working_set_bytes: Number, *, is_near: bool = False) -> Number:
