@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,9 +98,7 @@ def test_torchrun_goes_on_with_the_node_that_is_left(tmp_path: Path, monkeypatch
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    agents = [agent(folder, port)]
-    time.sleep(1)  # who comes first keeps the rendezvous, and must be the one that is left
-    agents.append(agent(folder, port))
+    agents = [agent(folder, port), agent(folder, port, keeps=False)]  # ranks go by process number
     try:
         outputs = [process.communicate(timeout=120)[0] for process in agents]
     finally:
@@ -127,7 +124,10 @@ with reported():
 """
 
 
-def agent(folder: Path, port: int, *options: str, n_nodes: str = "1:2") -> subprocess.Popen[str]:
+def agent(
+    folder: Path, port: int, *options: str, n_nodes: str = "1:2", keeps: bool = True
+) -> subprocess.Popen[str]:
+    """One torchrun, which ``keeps`` the rendezvous or comes to it; at most ten seconds after the first."""
     script = folder.parent / "job.py"
     script.write_text(SCRIPT)
     environment = {
@@ -136,7 +136,7 @@ def agent(folder: Path, port: int, *options: str, n_nodes: str = "1:2") -> subpr
     }  # fmt: skip
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", n_nodes, "--nproc-per-node", "1"]
     command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-id", "elastic"]
-    command += ["--rdzv-conf", "last_call_timeout=2,keep_alive_interval=1", "--max-restarts", "3", *options]
-    time.sleep(0.2)
+    command += ["--rdzv-conf", f"is_host={int(keeps)},last_call_timeout=10,keep_alive_interval=1"]
+    command += ["--max-restarts", "3", *options]
     command += [str(script), str(folder)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -16,7 +16,7 @@ from trainwright.errors import TrainwrightError
 from trainwright.hardware.encode import from_plain, to_plain
 from trainwright.probe.samples import Orders, Samples
 
-LONGEST_S = 180.0
+LONGEST_S = 600.0
 """After this a process is taken to hang."""
 
 
