@@ -11,12 +11,12 @@ from torch import nn
 from trainwright.errors import CheckpointError, InvalidInputError, TrainwrightError
 from trainwright.jobs.job import OptimizerSettings, SyncSettings
 from trainwright.jobs.strategy import Strategy
+from trainwright.records.lock import only_run_in
 from trainwright.runtime.checkpoint import Content, Piece, Shelf, load_pieces, newest_checkpoint, save_checkpoint
 from trainwright.runtime.compiling import compile_blocks
 from trainwright.runtime.context import divide_attention, stretch
 from trainwright.runtime.device import device_of
 from trainwright.runtime.expert import divide_experts
-from trainwright.runtime.folder import only_run_in
 from trainwright.runtime.fp8 import use_eight_bits
 from trainwright.runtime.mesh import Mesh, make_mesh
 from trainwright.runtime.model import build_model

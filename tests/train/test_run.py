@@ -7,9 +7,9 @@ from tests.train.plans import tiny_job, tiny_plan
 from trainwright.errors import CheckpointError, DataError, InvalidInputError, NumericsError
 from trainwright.jobs.job import OptimizerSettings, Stopping, TextData
 from trainwright.jobs.strategy import Strategy
+from trainwright.records.lock import only_run_in
 from trainwright.records.run import Evaluation, read_run
 from trainwright.records.step import StepRecord, read_steps
-from trainwright.runtime.folder import only_run_in
 from trainwright.train.run import Event, run_plan
 
 

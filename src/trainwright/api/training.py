@@ -13,6 +13,7 @@ from trainwright.api.learning import learn
 from trainwright.errors import DataError, InvalidInputError
 from trainwright.files import write_text
 from trainwright.records.folder import PAGE_FILE, run_folder
+from trainwright.records.lock import only_run_in
 from trainwright.records.plan import FILE_NAME as PLAN_NAME
 from trainwright.records.plan import PlanRecord, read_plan, write_plan
 from trainwright.records.run import FILE_NAME as RUN_NAME
@@ -72,13 +73,14 @@ def folder_of_job(job: Job, options: PrepareOptions, tell: Tell, *, again: bool 
     if (folder / PLAN_NAME).exists():
         tell(f"going on with {folder}")
         return folder
-    try:
-        _read_data(folder, job)  # first: a path that is not there should not cost a probe
-        plan = plan_here(job, options, tell)
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
-    write_plan(folder, plan)
+    with only_run_in(folder):
+        try:
+            _read_data(folder, job)  # first: a path that is not there should not cost a probe
+            plan = plan_here(job, options, tell)
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
+        write_plan(folder, plan)
     tell(f"run folder: {folder}")
     return folder
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from trainwright.env import Launched
 from trainwright.errors import TrainwrightError, WorkerLostError
+from trainwright.records.lock import only_run_in
 from trainwright.records.plan import FILE_NAME as PLAN_NAME
 from trainwright.records.plan import read_plan
 from trainwright.records.run import RunRecord, read_run
-from trainwright.runtime.folder import only_run_in
 from trainwright.runtime.heartbeat import Heartbeat
 from trainwright.runtime.launch import GO_ON, is_of_the_wire
 from trainwright.runtime.place import Place, connect, join

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trainwright.env import keep_torch_files_in, launched
+from trainwright.records.lock import only_run_in
 from trainwright.records.plan import PlanRecord, read_plan
 from trainwright.records.run import FILE_NAME as RUN_NAME
 from trainwright.records.run import Evaluation, RunRecord, read_run
 from trainwright.records.step import StepRecord
-from trainwright.runtime.folder import await_stragglers, only_run_in
+from trainwright.runtime.folder import await_stragglers
 from trainwright.runtime.launch import Orders, launch
 from trainwright.train.elastic import Replan, hang_timeout_s, run_through_losses
 from trainwright.train.prepare import prepare_run
