@@ -11,7 +11,7 @@ from trainwright.cost.step import TIME_PARTS, estimate_step
 from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
 from trainwright.models.catalogue import model
-from trainwright.models.spec import Attention, Block
+from trainwright.models.spec import Attention, Block, ModelSpec, Pointwise, Size
 
 GPT3 = model("gpt3-175b")
 WORK = Workload(global_batch=64, seq=2048)
@@ -117,3 +117,21 @@ def test_memory_comes_with_time_by_part_and_stage() -> None:
 def test_every_stack_has_rules_of_memory() -> None:
     for known in stacks():
         assert memory_rules(known.name)
+
+
+def test_batch_norms_over_replicas_wait_for_each_other_twice_a_micro_batch() -> None:
+    norm = Pointwise(name="norm", elements=Size(sample=1e3), n_parameters=128, kernel="batch_norm")
+    work = Workload(global_batch=64, seq=1)
+
+    def exchanged_s(software: str, micro_batch: int, *, trainable: bool = True) -> float:
+        block = Block(name="all", ops=(replace(norm, trainable=trainable),) * 9, boundary=Size())
+        spec = ModelSpec(name="net", family="net", source="", blocks=(block,), max_seq=1)
+        split = Strategy(dp=8, micro_batch=micro_batch)
+        return float(estimate_step(spec, work, split, a100_cluster(1), stack(software)).time["dp_communication"])
+
+    at_once, in_four = exchanged_s("trainwright", 8), exchanged_s("trainwright", 2)
+    frozen = [exchanged_s("trainwright", size, trainable=False) for size in (8, 2)]
+    assert frozen[0] == pytest.approx(frozen[1])
+    assert (in_four - at_once) / 3 > 9 * 2 * 1e-5  # nine norms, there and back, each no less than a collective's start
+    assert at_once - frozen[0] > (in_four - at_once) / 3  # the gradients besides
+    assert exchanged_s("torchtitan", 8) == pytest.approx(exchanged_s("torchtitan", 2))  # whose norms keep to themselves

@@ -34,8 +34,10 @@ class BlockCost:
     ``*_kernels``: those that the host issues. ``tp_*``: bytes of activations reduced over tp and how often, in forward
     (backward does as many and as much). ``ep_bytes``: what one all-to-all moves (``ep_token_bytes``: were each token
     sent to one expert only); ``ep_calls``: how many in forward.
-    ``cp_bytes``: keys and values of this device's tokens. ``parameters`` and ``expert_parameters``: per device, over
-    tp (and ep); ``trainable``: those with gradients, in so many ``tensors``.
+    ``cp_bytes``: keys and values of this device's tokens. ``norm_bytes``: statistics of its own rows that a batch norm
+    over all replicas sends, in so many ``norm_calls``, forward (as many and as much backward).
+    ``parameters`` and ``expert_parameters``: per device, over tp (and ep); ``trainable``: those with gradients, in so
+    many ``tensors``.
     """
 
     forward_s: Number = 0.0
@@ -56,6 +58,8 @@ class BlockCost:
     ep_token_bytes: Number = 0.0
     ep_calls: Number = 0.0
     cp_bytes: Number = 0.0
+    norm_bytes: Number = 0.0
+    norm_calls: Number = 0.0
     parameters: Number = 0.0
     expert_parameters: Number = 0.0
     trainable: Number = 0.0
@@ -311,7 +315,10 @@ def _pointwise(op: Pointwise, shard: Shard, how: Arithmetic) -> BlockCost:
     between_products = any(saved.dtype == "compute" for saved in op.saved)
     each_bytes = 4.0 if op.upcast else how.base_bytes if between_products else how.wide_bytes
     forward_s, backward_s = elementwise_s(op, elements, each_bytes, how.stack.pointwise_traffic, how.device)
+    joined = how.stack.joins_norms and op.kernel == "batch_norm" and op.trainable
     return BlockCost(
+        norm_bytes=4.0 * op.n_parameters if joined else 0.0,
+        norm_calls=1.0 if joined else 0.0,
         forward_stream_s=forward_s,
         backward_stream_s=backward_s,
         forward_kernels=float(op.n_kernels),

@@ -121,7 +121,7 @@ def compose(parts: Ingredients, scales: Scales = AS_IS) -> Composed:
             "head_loss": paced(one.head),
             "optimizer": states.update * share["update"],
             **{f"{axis}_communication": paced(value) for axis, value in one.exposed.items()},
-            "dp_communication": paced(gathered) + np.max(reduced, axis=0),
+            "dp_communication": paced(gathered + one.exposed["dp"]) + np.max(reduced, axis=0),
             "pp_communication": one.sends_s,
             "bubble": _bubble_s(stage_s, np.max(slowest, axis=0), steady),
             "dispatch": paced(waited) + work.step_idle,
@@ -197,6 +197,7 @@ def busy(work: Work, overlaps: Mapping[str, Number], scales: Scales) -> Busy:
         "ep": (work.ep * scales.ep, inside),
     }
     both = {axis: exposed_s(*pair, share[axis], share["interference"]) for axis, pair in beside.items()}
+    both["dp"] = work.norms * scales.dp, np.zeros_like(work.norms)  # all compute waits for a norm's statistics
     return Busy(
         forward=forward,
         backward=backward,

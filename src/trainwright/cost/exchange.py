@@ -94,6 +94,21 @@ def ep_s(stages: Stages, table: Table, where: Spans, stack: Stack) -> Array:
     return 2.0 * _repeated(stages, "ep", table, over, "all_to_all")
 
 
+def norms_s(stages: Stages, table: Table, where: Spans, passes: Array) -> Array:
+    """Seconds of a micro-batch that batch norms over all replicas talk, per stage: gathered forward, summed backward.
+
+    Statistics of 64 channels are 512 bytes, so that this is latency. ``passes``: forwards, repeated ones included.
+    Source: Ioffe and Szegedy, arXiv:1502.03167, section 3, for what the gradient sums; runtime/batchnorm.py.
+    """
+    total: Array = np.zeros_like(stages.n_body)
+    for cost, held in stages.pieces:
+        if _any(cost.norm_calls):
+            message = cost.norm_bytes / np.maximum(cost.norm_calls, 1e-9)
+            ahead = collective_s("all_gather", message * where.dp.n_ranks, where.dp)
+            total = total + (passes * ahead + collective_s("all_reduce", message, where.dp)) * cost.norm_calls * held
+    return total
+
+
 def crossing_share(n_nodes: Number, copies: Number) -> Number:
     """Share of a token's copies for other nodes that cross the network where each node gets one and hands it on.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from trainwright.cost.exchange import Spans, cp_s, data_parallel, ep_s, pp_s, spans, tp_s
+from trainwright.cost.exchange import Spans, cp_s, data_parallel, ep_s, norms_s, pp_s, spans, tp_s
 from trainwright.cost.offload import offload_s
 from trainwright.cost.pipeline import fill_share
 from trainwright.cost.samples import samples_s
@@ -32,8 +32,9 @@ class Work:
 
     ``forward``, ``backward``: products of all but the head; ``attention_*``: attention; ``*_stream``: what memory
     limits; ``head``, ``head_stream``: last norm, head and loss, both ways; ``redo``, ``redo_stream``: recomputed.
-    ``tp``, ``cp``, ``ep``: exchanged in all passes. ``host``: to issue it all; ``send``: one message to the next stage;
-    ``step_idle``: once a step; ``data``: to make a replica's samples, on cores that compute.
+    ``tp``, ``cp``, ``ep``, ``norms``: exchanged in all passes (the last by batch norms). ``host``: to issue it all;
+    ``send``: one message to the next stage; ``step_idle``: once a step; ``data``: to make a replica's samples, on cores
+    that compute.
     """
 
     forward: Array
@@ -50,6 +51,7 @@ class Work:
     tp: Array
     cp: Array
     ep: Array
+    norms: Array
     host: Array
     layers: Array
     weight: Array
@@ -114,6 +116,7 @@ def work(setting: Setting, where: Spans) -> Work:
         "tp": tp_s(held, rows, where) * passes,
         "cp": cp_s(held, rows, where) * (passes + 1.0),
         "ep": ep_s(held, rows, where, stack) * passes,
+        "norms": norms_s(held, rows, where, passes - 1.0),
         "weight": held.weight,
     }
     once: dict[str, Number] = {

@@ -45,6 +45,7 @@ class Stack:
     reduced after each micro-batch. ``sequence_parallel``: what tp does in this software when nobody says.
     ``scatter_sends``: stages send each tensor-parallel rank its part and gather it there, else each the whole.
     ``sends_once``: a token for several experts of another node crosses the network once (DeepEP, HybridEP).
+    ``joins_norms``: batch norms take their statistics over all replicas.
     ``convolution``: priced as the plain product it stands for (what the corrections of stacks with published networks
     were fitted with) or as its kernel; ``channels_last``: images lie in memory as tensor cores want them.
     """
@@ -87,6 +88,7 @@ class Stack:
     sends_once: bool = False
     bucket_bytes: float | None = None
     step_collectives: float = 0.0
+    joins_norms: bool = False
     sequence_parallel: bool = False
     convolution: Literal["product", "kernel"] = "product"
     channels_last: bool = False
