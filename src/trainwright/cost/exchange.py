@@ -102,8 +102,8 @@ def norms_s(stages: Stages, table: Table, where: Spans, passes: Array) -> Array:
     """
     total: Array = np.zeros_like(stages.n_body)
     for cost, held in stages.pieces:
-        if _any(cost.norm_calls):
-            message = cost.norm_bytes / np.maximum(cost.norm_calls, 1e-9)
+        if anywhere(cost.norm_calls):
+            message = cost.norm_bytes / larger(cost.norm_calls, 1e-9)
             ahead = collective_s("all_gather", message * where.dp.n_ranks, where.dp)
             total = total + (passes * ahead + collective_s("all_reduce", message, where.dp)) * cost.norm_calls * held
     return total
