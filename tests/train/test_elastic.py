@@ -124,9 +124,7 @@ with reported():
 """
 
 
-def agent(
-    folder: Path, port: int, *options: str, n_nodes: str = "1:2", keeps: bool = True
-) -> subprocess.Popen[str]:
+def agent(folder: Path, port: int, *options: str, n_nodes: str = "1:2", keeps: bool = True) -> subprocess.Popen[str]:
     """One torchrun, which ``keeps`` the rendezvous or comes to it; at most ten seconds after the first."""
     script = folder.parent / "job.py"
     script.write_text(SCRIPT)

@@ -40,7 +40,7 @@ def learn(folder: Path, tell: Tell) -> bool:
     names = {
         "compute": ("forward", "backward", "other"),
         "optimizer": ("optimizer",),
-        "communication": (*EXCHANGES, "bubble", "agreement"),
+        "communication": (*EXCHANGES, "bubble"),
     }
     parts = {part: (sum(expected[n] for n in own), sum(found[n] for n in own)) for part, own in names.items()}
     probed.learn({name: pair for name, pair in parts.items() if max(pair) > 0.01 * record.step_s}, tell)

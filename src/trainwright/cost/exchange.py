@@ -196,7 +196,9 @@ def data_parallel(stages: Stages, table: Table, where: Spans, stack: Stack) -> D
     if not sharded and stack.bucket_bytes is not None:
         reduce_s = reduce_s + _bucketed_s(stages, send, where.dp, stack.bucket_bytes)
     if stack.step_collectives:
-        reduce_s = reduce_s + stack.step_collectives * collective_s("all_reduce", SMALL_BYTES, where.world)
+        rides = not sharded and (table.dp * table.cp == table.n_devices)  # with the gradients, which all hold then
+        alone_s = stack.step_collectives * collective_s("all_reduce", SMALL_BYTES, where.world)
+        reduce_s = reduce_s + either(rides, 0.0, alone_s)
     none = np.zeros_like(reduce_s)
     if table.strategy.zero_stage == 3:
         return DataParallel(forward_s=gather_s, backward_s=gather_s, reduce_s=reduce_s, gather_s=none)

@@ -12,11 +12,11 @@ from trainwright.records.run import RunRecord
 Unit = Literal["seconds", "bytes", "per_second"]
 
 EXCHANGES = {
-    "data parallel": ("dp_communication", "dp "),
-    "tensor parallel": ("tp_communication", "tp "),
-    "context parallel": ("cp_communication", "cp "),
-    "expert parallel": ("ep_communication", "ep "),
-    "pipeline": ("pp_communication", "pp "),
+    "data parallel": ("dp_communication", ("dp ", "agreement")),
+    "tensor parallel": ("tp_communication", ("tp ",)),
+    "context parallel": ("cp_communication", ("cp ",)),
+    "expert parallel": ("ep_communication", ("ep ",)),
+    "pipeline": ("pp_communication", ("pp ",)),
 }
 """What processes exchange: the predicted part, and what the names of the measured collectives begin with."""
 
@@ -26,10 +26,9 @@ MEASURED_PARTS = {
     "optimizer": ("optimizer", "offload"),
     **{name: (predicted,) for name, (predicted, _) in EXCHANGES.items()},
     "bubble": ("bubble",),
-    "agreement": (),
     "data": ("data",),
 }
-"""What a run can time apart, and which predicted parts that holds; none where the cost model has no price for it."""
+"""What a run can time apart, and which predicted parts that holds."""
 
 LEAST_S = 1e-7
 """Seconds of a step below which a part is not told."""
@@ -134,8 +133,7 @@ def _part_lines(chosen: Candidate, run: RunRecord) -> Iterator[Line]:
         each = {op: s for op, s in run.time.items() if begins is not None and op.startswith(begins) and s > LEAST_S}
         only = f" ({_said(next(iter(each)))})" if len(each) == 1 else ""
         told = measured[name] if run.time else None
-        priced = value if MEASURED_PARTS.get(name, (name,)) else None
-        yield Line(name=name + only, unit="seconds", predicted=priced, measured=told, is_part=True)
+        yield Line(name=name + only, unit="seconds", predicted=value, measured=told, is_part=True)
         if len(each) > 1:
             for op, seconds in each.items():
                 yield Line(
@@ -146,8 +144,8 @@ def _part_lines(chosen: Candidate, run: RunRecord) -> Iterator[Line]:
 def _said(collective: str) -> str:
     """``dp all_reduce`` below its axis, in words.
 
-    >>> _said("dp all_reduce"), _said("pp send_recv")
-    ('all-reduce', 'send and receive')
+    >>> _said("dp all_reduce"), _said("pp send_recv"), _said("agreement")
+    ('all-reduce', 'send and receive', 'agreement')
     """
-    op = collective.partition(" ")[2]
+    op = collective.partition(" ")[2] or collective
     return "send and receive" if op == "send_recv" else op.replace("_", "-")

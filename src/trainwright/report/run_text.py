@@ -68,7 +68,7 @@ def rank_rows(run: RunRecord) -> list[tuple[str, ...]]:
     for rank in run.ranks:
         own = measured_parts(replace(run, time=rank.time))
         worked = sum(own[name] for name in ("forward", "backward", "optimizer"))
-        exchanged = sum(own[name] for name in (*EXCHANGES, "agreement"))
+        exchanged = sum(own[name] for name in EXCHANGES)
         rows.append(
             (
                 f"process {rank.rank}",

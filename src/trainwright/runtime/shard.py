@@ -145,6 +145,28 @@ class Sharded:
             total += loss.detach()
         return total
 
+    def join(self, loss: Tensor, flags: Sequence[float]) -> tuple[float, float, list[float]]:
+        """Once a step: leave in ``local`` the gradients of the whole batch; (loss, norm, sums of flags) over all.
+
+        Where every process ends up with every gradient, loss and flags travel with them and the norm needs no word.
+        """
+        own = list(self.named.values()) if self._all_hold_all else []
+        if not own or any(p.dtype != torch.float32 for p in own):
+            self.join_gradients()
+            return self.agree(loss, flags)
+        riders = torch.cat([loss.detach().float().reshape(1), torch.tensor(flags, device=loss.device)])
+        total, *summed = sum_gradients(own, self.mesh.group(*STATES, *REPLICAS), riders=riders).tolist()
+        if self.host is not None:
+            self.host.take_gradients()
+        return total, norm_of([p.grad for p in self.parameters if p.grad is not None]), summed
+
+    @property
+    def _all_hold_all(self) -> bool:
+        """Whether the mesh has replicas of the whole model alone."""
+        sizes, whole = self.mesh.sizes, (*STATES, *REPLICAS)
+        plain = self.strategy.zero_stage == 0 and self.strategy.ep == 1
+        return plain and self.mesh.size(*whole) > 1 and self.mesh.size(*whole) == self.mesh.size(*sizes)
+
     def join_gradients(self) -> None:
         """Once a step: leave in ``local`` the gradients of the whole batch."""
         self._join_where_they_are()

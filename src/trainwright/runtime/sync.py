@@ -82,8 +82,7 @@ class EveryStep:
 
     def join(self, loss: Tensor, flags: Sequence[float], step: int) -> tuple[float, float]:
         """Sum loss and gradients over all."""
-        self._sharded.join_gradients()
-        total, norm, self.asked = self._sharded.agree(loss, flags)
+        total, norm, self.asked = self._sharded.join(loss, flags)
         return total, norm
 
     def shorten(self, share: float) -> None:

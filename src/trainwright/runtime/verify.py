@@ -159,8 +159,7 @@ def take_steps(build: Callable[[], nn.Module], batch: Batch, strategy: Strategy,
         size = micro_size(strategy, mesh.dp_index)
         micros = list(zip(mine.split(size), wanted.split(size), strict=True))
         loss = sharded.gradients(micros, 1.0 / n_targets, precision(strategy.precision), lambda _part: None)
-        sharded.join_gradients()
-        loss_value, norm, _ = sharded.agree(loss)
+        loss_value, norm, _ = sharded.join(loss, ())
         out.losses.append(loss_value)
         out.norms.append(norm)
         if step == 0:
