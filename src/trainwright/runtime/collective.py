@@ -87,30 +87,29 @@ def all_reduce(tensor: Tensor, group: Group = None, *, largest: bool = False, na
     return tensor
 
 
-NOTHING = torch.empty(0)
-
-
 def sum_gradients(
-    parameters: Sequence[torch.nn.Parameter], group: Group, axis: str = "dp", riders: Tensor = NOTHING
-) -> Tensor:
+    parameters: Sequence[torch.nn.Parameter], group: Group, axis: str = "dp", riders: Tensor | None = None
+) -> None:
     """Sum every gradient over the group, in buckets.
 
     A bucket is one new buffer that takes the gradients' place, so besides the gradients only one bucket is alive. The
     gradients of a parameter left out of the loss (grad None) are zeros here, so that all ranks agree on the buckets.
-    ``riders``: numbers of the gradients' dtype that travel in the first bucket; their sums are returned.
+    ``riders``: numbers of the gradients' dtype that travel in the first bucket, summed in place.
     """
-    waiting = riders
     for bucket in _buckets(parameters):
         with WIRE.running(f"{axis} all_reduce"):
             grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in bucket]
-            flat = torch.cat([*(g.reshape(-1) for g in grads), waiting])
+            pieces = [g.reshape(-1) for g in grads] + ([] if riders is None else [riders])
+            flat = torch.cat(pieces)
             del grads
-            *views, seats = flat.split([*(p.numel() for p in bucket), len(waiting)])
-            for parameter, view in zip(bucket, views, strict=True):
+            views = flat.split([len(piece) for piece in pieces])
+            for parameter, view in zip(bucket, views, strict=riders is None):
                 parameter.grad = view.view_as(parameter)
+            del pieces
             dist.all_reduce(flat, group=group)
-            riders, waiting = (seats, waiting[:0]) if len(waiting) else (riders, waiting)
-    return riders
+        if riders is not None:
+            riders.copy_(views[-1])
+        riders = None
 
 
 def norm_of(tensors: Sequence[Tensor]) -> float:

@@ -155,7 +155,8 @@ class Sharded:
             self.join_gradients()
             return self.agree(loss, flags)
         riders = torch.cat([loss.detach().float().reshape(1), torch.tensor(flags, device=loss.device)])
-        total, *summed = sum_gradients(own, self.mesh.group(*STATES, *REPLICAS), riders=riders).tolist()
+        sum_gradients(own, self.mesh.group(*STATES, *REPLICAS), riders=riders)
+        total, *summed = riders.tolist()
         if self.host is not None:
             self.host.take_gradients()
         return total, norm_of([p.grad for p in self.parameters if p.grad is not None]), summed
