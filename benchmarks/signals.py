@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 
 import psutil
 import pytest
+from tests.cli.test_train import JOB as TINY
 from tests.runtime.forked import Forked
 
 from trainwright.cli.main import main as command_line
@@ -43,22 +44,7 @@ HOLD_S = 0.15
 PROBING_S = 1.5
 """When measuring is at its best; it is not held."""
 
-JOB = """name = "tiny"
-[model]
-layers = 2
-hidden = 64
-heads = 4
-[data]
-builtin = "python-reference"
-tokenizer = "bytes"
-[training]
-global_batch = 8
-sequence = 64
-steps = 9
-[output]
-evaluate_every = 4
-checkpoint_every = 3
-"""
+JOB = TINY.replace("steps = 12", "steps = 9") + "[output]\nevaluate_every = 4\ncheckpoint_every = 3\n"
 
 PHASES = {
     "probing": "trainwright.probe.machine:measured",

@@ -33,4 +33,4 @@ def test_files_that_hold_no_model(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="there is no"):
         load_model(tmp_path / "absent.json")
     with pytest.raises(InvalidInputError, match="cannot write"):
-        save_model(model("llama-3-8b"), tmp_path / "no" / "folder.json")
+        save_model(model("llama-3-8b"), path / "no" / "folder.json")

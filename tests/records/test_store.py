@@ -86,9 +86,11 @@ def test_broken_json_missing_file_and_strange_fields_are_named(tmp_path: Path) -
         read_plan(tmp_path)
 
 
-def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="cannot write"):
-        write_plan(tmp_path / "absent", PLAN)
+def test_folders_on_the_way_are_made_and_one_that_cannot_be_is_named(tmp_path: Path) -> None:
+    write_plan(tmp_path / "absent", PLAN)
+    assert read_plan(tmp_path / "absent") == PLAN
+    with pytest.raises(InvalidInputError, match=r"cannot write .*: Not a directory"):
+        write_plan(tmp_path / "absent" / "plan.json" / "more", PLAN)
 
 
 def test_steps_leave_out_a_cut_line_and_keep_the_later_of_two(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ from tests.train.plans import tiny_job, tiny_plan
 from tests.train.test_elastic import agent, foresee
 from torch._C._distributed_c10d import TCPStore
 
+from trainwright.api import training
 from trainwright.env import Launched
-from trainwright.errors import TrainwrightError
+from trainwright.errors import InvalidInputError, TrainwrightError
 from trainwright.jobs.strategy import Strategy
 from trainwright.records.plan import FILE_NAME
 from trainwright.records.run import read_run
@@ -56,6 +59,21 @@ def test_a_port_that_is_taken_is_named() -> None:
         first = Launched(rank=0, n_processes=2, local_rank=0, address="127.0.0.1", port=port)
         with pytest.raises(TrainwrightError, match=f"port {port} of 127.0.0.1 is in use"):
             connect(first, Place(n_processes=2))
+    with pytest.raises(InvalidInputError, match="the launcher gives port 0, where nobody can be reached"):
+        connect(replace(first, port=0), Place(n_processes=2))
+
+
+def test_launched_processes_want_a_plan_and_the_first_of_a_node_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "FIRST_SAYS_S", 0.0)
+    for local_rank, given in product("01", (tmp_path / "job.toml", tmp_path / "none", None)):
+        for name, value in {"RANK": "2", "WORLD_SIZE": "4", "MASTER_PORT": "1", "LOCAL_RANK": local_rank}.items():
+            monkeypatch.setenv(name, value)
+        (tmp_path / "job.toml").touch()
+        with pytest.raises(InvalidInputError, match=r"there is no .*none|has no plan, and a launcher started 4") as no:
+            training.prepare(given, training.PrepareOptions(), print)
+        assert no.value.told == (local_rank == "1")
 
 
 def answer(n_processes: int, facts: dict[int, dict[str, str]]) -> dict[int, str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainwright.api.learning import learn
-from trainwright.errors import DataError, InvalidInputError
+from trainwright.env import Launched, launched
+from trainwright.errors import DataError, InvalidInputError, TrainwrightError
 from trainwright.files import write_text
 from trainwright.records.folder import PAGE_FILE, run_folder
 from trainwright.records.lock import only_run_in
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from trainwright.capture.standin import Kernels
     from trainwright.hardware.machine import MachineProfile
     from trainwright.jobs.job import Job
+
+FIRST_SAYS_S = 10.0
+"""How long a launched process that sees what is wrong waits for the first of its node to say it: none ends before."""
 
 Tell = Callable[[Any], None]
 """Where notes, step records and evaluations go while something runs."""
@@ -45,9 +50,29 @@ def prepare(path: Path | None, options: PrepareOptions, tell: Tell) -> Path:
     """
     from trainwright.jobs.parse import example_job, load_job
 
+    if place := launched():
+        return _folder_for(place, path, options)
     if path is not None and (path.is_dir() or path.suffix == ".json"):
         return _folder_of_plan(path, options)
     return folder_of_job(example_job() if path is None else load_job(path), options, tell)
+
+
+def _folder_for(place: Launched, path: Path | None, options: PrepareOptions) -> Path:
+    """The folder for a process that torchrun or srun started; what is wrong, the first process of each node tells."""
+    try:
+        if path is not None and not path.exists():
+            raise InvalidInputError(f"there is no {path}", hint="give a run folder that every node sees under one path")
+        if path is None or not (path.is_dir() or path.suffix == ".json"):
+            raise InvalidInputError(
+                f"{path or 'the example'} has no plan, and a launcher started {place.n_processes} processes for it",
+                hint="plan it first, as in `trainwright plan JOB --output runs/mine/plan.json`, and start runs/mine",
+            )
+        return _folder_of_plan(path, options)
+    except TrainwrightError as error:
+        if place.local_rank > 0:
+            time.sleep(FIRST_SAYS_S)
+            error.told = True
+        raise
 
 
 def _folder_of_plan(path: Path, options: PrepareOptions) -> Path:

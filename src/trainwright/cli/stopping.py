@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import click
 
+from trainwright.env import launched
 from trainwright.errors import PreemptedError
 
 STOPPING = (signal.SIGTERM, signal.SIGUSR1)
@@ -27,9 +28,12 @@ def stoppable(exit_code: int) -> Iterator[None]:
 
     def stop(number: int, _frame: object) -> None:
         name = signal.Signals(number).name
-        raise PreemptedError(
+        error = PreemptedError(
             f"stopped by {name} while it was not training; nothing is lost", hint="run the same command again to go on"
         )
+        place = launched()
+        error.told = place is not None and place.rank > 0  # a launcher sends it to all
+        raise error
 
     in_main = threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, stop) for number in STOPPING} if in_main else {}
@@ -38,7 +42,8 @@ def stoppable(exit_code: int) -> Iterator[None]:
     except PreemptedError as error:
         if exit_code == error.exit_code:
             raise
-        click.echo(str(error), err=True)
+        if not error.told:
+            click.echo(str(error), err=True)
         sys.exit(exit_code)
     finally:
         for number, handler in before.items():

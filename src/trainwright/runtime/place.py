@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from trainwright.env import Launched
-from trainwright.errors import TrainwrightError
+from trainwright.errors import InvalidInputError, TrainwrightError
 from trainwright.runtime.device import backend_of, device_of
 
 COLLECTIVE_TIMEOUT_S = 900.0
@@ -73,6 +73,11 @@ def connect(launched: Launched, place: Place) -> Any:
     A store that outlives an attempt (torchrun's own) gets keys of its own for each: with those of a dead attempt, gloo
     dials processes that are gone. Raises TrainwrightError when process 0 cannot be reached, or its port is taken.
     """
+    if not launched.port:
+        raise InvalidInputError(
+            "the launcher gives port 0, where nobody can be reached",
+            hint="give torchrun --standalone (one machine), --rdzv-backend c10d, or --master-port with a free port",
+        )
     hosts = place.leads and not launched.agent_holds_store
     at = f"{launched.address}:{launched.port}"
     try:
