@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainwright.cost.memory_rules import MemoryRules
+from trainwright.cost.shard import WIDE
 from trainwright.hardware.device import DTYPE_BYTES
 from trainwright.jobs.strategy import Strategy
 from trainwright.models.spec import Attention, Block, CrossEntropy, Matmul, Op, Pointwise, Saved, Size
@@ -60,11 +61,11 @@ class Keeper:
         divided = split != "none" or self.strategy.sequence_parallel
         return self.strategy.tp if divided else 1.0
 
-    def saved_bytes(self, saved: Saved) -> Number:
-        """Bytes of one saved tensor."""
-        if saved.dtype == "compute":
+    def saved_bytes(self, saved: Saved, *, is_wide: bool = False) -> Number:
+        """Bytes of one saved tensor; where ``is_wide``, of what would be in the compute dtype, in the parameters'."""
+        if saved.dtype == "compute" and not is_wide:
             each = self.compute_bytes
-        elif saved.dtype == "parameter":
+        elif saved.dtype in ("parameter", "compute"):
             each = self.parameter_bytes
         else:
             each = _FIXED_BYTES[saved.dtype]
@@ -85,7 +86,8 @@ def op_kept_bytes(op: Op, keeper: Keeper) -> Number:
     """Bytes that one op keeps for one micro-batch."""
     if op.name in keeper.rules.skipped:
         return 0.0
-    total: Number = sum((keeper.saved_bytes(saved) for saved in kept(op, keeper.rules)), start=0.0)
+    is_wide = keeper.rules.wide_norms and op.kernel in WIDE
+    total: Number = sum((keeper.saved_bytes(saved, is_wide=is_wide) for saved in kept(op, keeper.rules)), start=0.0)
     if isinstance(op, Matmul) and keeper.keeps_eight_bits and op.split != "vocabulary":
         total = total / keeper.compute_bytes
     if isinstance(op, Matmul) and keeper.keeps_gathered and op.split != "none":

@@ -117,6 +117,24 @@ def plain_attention_s(shape: AttentionShape, dtype: str, device: Device, *, back
     return total
 
 
+CAST_PAIR_BYTES = (24.0, 28.0)
+"""Bytes that move for each pair around the products under autocast, forward and backward. Forward: scaled in 16 bits
+(2 + 2), widened (2 + 4), softmax in fp32 (4 + 4), narrowed for the product (4 + 2); backward the same, and softmax's
+gradient reads its result too (4). Source: torch.amp's lists of ops (softmax is autocast to float32)."""
+
+
+def cast_attention_s(shape: AttentionShape, dtype: str, device: Device, *, backward: bool = False) -> Number:
+    """Seconds of the unfused form under autocast, which takes the softmax in fp32.
+
+    Queries, keys, values and the output (or their gradients) are copied from and to the order of the tokens.
+    """
+    pairs = shape.batch * shape.n_heads * shape.pairs
+    plain, cast = (4.0 if backward else 6.0) * DTYPE_BYTES[dtype], CAST_PAIR_BYTES[backward]
+    more = pairs * larger(cast - plain, 0.0)
+    more = more + 2.0 * shape.elements * DTYPE_BYTES[dtype] / device.efficiency.reduction
+    return plain_attention_s(shape, dtype, device, backward=backward) + stream_s(more, device)
+
+
 ALIGNED = 8
 """Elements of 16 bits in the 16 bytes that matrix units load at a time: heads of another width are multiplied by plain
 cores. Source: NVIDIA, "Matrix multiplication background", section 4.1 (cuBLAS before 11 and batched strides after it);

@@ -11,10 +11,10 @@ from operator import attrgetter
 
 import numpy as np
 
-from trainwright.cost.attention import AttentionShape, fused_attention_s, plain_attention_s
+from trainwright.cost.attention import AttentionShape, cast_attention_s, fused_attention_s, plain_attention_s
 from trainwright.cost.convolution import Operands, passes
 from trainwright.cost.elementwise import cast_s, elementwise_s
-from trainwright.cost.fusion import fused
+from trainwright.cost.fusion import fused, in_passes, is_scattered
 from trainwright.cost.kernels import kernel_s, measured_product
 from trainwright.cost.loops import loops, nearer_s, round_elements
 from trainwright.cost.matmul import Product
@@ -78,6 +78,7 @@ _FIGURES = attrgetter(*_NAMES)
 
 def block_cost(block: Block, shard: Shard, how: Arithmetic) -> BlockCost:
     """The cost of one repeat of a block: its ops, one after another."""
+    how = how.within(block)
     costs = [_COST[type(op)](op, shard, how) for op in block.ops]
     if how.device.efficiency.near_points and loops(block):
         costs = _nearer(block, costs, shard, how)
@@ -203,10 +204,7 @@ def has_bias(op: Matmul) -> bool:
 
 
 def _matmul(op: Matmul, shard: Shard, how: Arithmetic) -> BlockCost:
-    """2 rows n k forward; the same for the input's gradient and again for the weight's.
-
-    On a CPU the bias is written over the result first and added to it, and its gradient is a sum of its own.
-    """
+    """2 rows n k forward; the same for the input's gradient and again for the weight's."""
     rows = op.rows.at(shard.batch, shard.local_seq)
     product = local_product(op, rows, shard)
     dtype = how.base if op.split in ("vocabulary", "none") or op.is_convolution else how.low
@@ -230,20 +228,31 @@ def _matmul(op: Matmul, shard: Shard, how: Arithmetic) -> BlockCost:
     cast_s: Number = 0.0
     if dtype != how.base:  # inputs quantized to the narrow dtype, and gradients backward
         cast_s = stream_s(4.0 * product.m * product.k * product.count, how.device)
-    bias_s: Number = 0.0
-    if how.device.kind == "cpu" and has_bias(op) and not op.is_convolution:
-        bias_s = stream_s(how.base_bytes * product.m * product.n * product.count, how.device)
+    bias = _bias_s(op, product, how) if has_bias(op) else (0.0, 0.0)
     return BlockCost(
         forward_s=each.forward_s,
         backward_s=backward_s,
-        forward_stream_s=cast_s + bias_s,
-        backward_stream_s=1.5 * cast_s + (bias_s if wants_weights else 0.0),
+        forward_stream_s=cast_s + bias[0],
+        backward_stream_s=1.5 * cast_s + (bias[1] if wants_weights else 0.0),
         flop=product.flop,
         backward_flop=backward_flop,
         forward_kernels=op.n_kernels,
         backward_kernels=op.backward_kernels,
         **_matmul_traffic(op, rows, shard, how),
     )
+
+
+def _bias_s(op: Matmul, product: Product, how: Arithmetic) -> tuple[Number, Number]:
+    """Seconds that a bias takes by itself, forward and backward.
+
+    On a CPU it is written over the result of a plain product first and added to it; a GPU adds it to what a convolution
+    wrote (PyTorch, aten/src/ATen/native/cudnn/ConvShared.cpp). Its gradient is a sum of its own, but where fused.
+    """
+    on_cpu = how.device.kind == "cpu"
+    if op.is_convolution if on_cpu else not how.by_kernel:
+        return 0.0, 0.0
+    once = stream_s(how.base_bytes * product.m * product.n * product.count, how.device)
+    return once if on_cpu else 2.0 * once if op.is_convolution else 0.0, once
 
 
 def local_product(op: Matmul, rows: Number, shard: Shard) -> Product:
@@ -289,10 +298,10 @@ def _attention(op: Attention, shard: Shard, how: Arithmetic) -> BlockCost:
         causal=op.causal and how.stack.causal_skip,
         window=op.window,
     )
-    kernel = fused_attention_s if how.stack.attention == "flash" else plain_attention_s
+    flash = how.stack.attention == "flash"
+    kernel = fused_attention_s if flash else cast_attention_s if how.casts else plain_attention_s
     forward_s = kernel(shape, how.base, how.device)
     backward_s = kernel(shape, how.base, how.device, backward=True)
-    flash = how.stack.attention == "flash"
     kv = shape.batch * op.keys.at(1.0, shard.local_seq) * shape.n_kv_heads * (op.qk_dim + op.v_dim)
     return BlockCost(
         attention_forward_s=forward_s,
@@ -309,12 +318,15 @@ def _attention(op: Attention, shard: Shard, how: Arithmetic) -> BlockCost:
 
 def _pointwise(op: Pointwise, shard: Shard, how: Arithmetic) -> BlockCost:
     """Bytes read and written, forward and backward; each kernel takes at least its launch."""
-    elements = _elements(op, shard)
+    elements, traffic = _elements(op, shard), how.stack.pointwise_traffic
     if how.stack.fused:
         op = fused(op)
+    elif how.by_kernel:
+        traffic = traffic / how.device.efficiency.reduction if is_scattered(op) else traffic
+        op = in_passes(op)
     between_products = any(saved.dtype == "compute" for saved in op.saved)
     each_bytes = 4.0 if op.upcast else how.base_bytes if between_products else how.wide_bytes
-    forward_s, backward_s = elementwise_s(op, elements, each_bytes, how.stack.pointwise_traffic, how.device)
+    forward_s, backward_s = elementwise_s(op, elements, each_bytes, traffic, how.device)
     joined = how.stack.joins_norms and op.kernel == "batch_norm" and op.trainable
     return BlockCost(
         norm_bytes=4.0 * op.n_parameters if joined else 0.0,

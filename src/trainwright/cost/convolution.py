@@ -12,17 +12,18 @@ from trainwright.hardware.device import DTYPE_BYTES, Device
 from trainwright.models.spec import Matmul
 from trainwright.units import Number
 
-SHARE = 1.2
+SHARE = 1.1
 """What a convolution reaches of the rate of the plain product of its shape: cuDNN chooses among more tilings. This and
-the shares below: 150 rows of timm's tables on an RTX 3090, NCHW and NHWC (tools/single_gpu.py)."""
+the shares below: 487 rows of timm's tables on an RTX 3090, NCHW and NHWC, of 206 models; others are judged by them
+(docs/accuracy.md, training on one GPU)."""
 
-GROUPED_SHARE = 0.085
-"""What is left of it for convolutions in groups with channels last, for which cuDNN has no fast kernel."""
+GROUPED_SHARE = {True: 0.062, False: 0.55}
+"""What is left of it for convolutions in groups: with channels last (cuDNN has no fast kernel), and without."""
 
 NARROW = 4
 """Of so few output channels a group, frameworks make each element by itself, without tensor cores."""
 
-NARROW_SHARE = 0.38
+NARROW_SHARE = 0.235
 """What such kernels reach of the memory's bandwidth."""
 
 NARROW_RATE = 0.1
@@ -98,7 +99,8 @@ def passes(op: Matmul, product: Product, of: Operands, device: Device) -> Passes
     lines = DTYPE_BYTES[dtype] * product.m * product.k * np.ceil(product.n / TILE) * product.count
     stream = np.maximum(stream, lines / (CACHE_RATIO * device.memory_bytes_per_s))
     turned = 0.0 if of.channels_last or dtype == "fp32" else 2.0 * images / stream_bytes_per_s(device, images)
-    share = SHARE * (GROUPED_SHARE if op.count > 1 and of.channels_last else 1.0)
+    turned = turned / device.efficiency.reduction
+    share = SHARE * (GROUPED_SHARE[of.channels_last] if op.count > 1 else 1.0)
     three = (product, product.input_gradient, cut)
     forward_s, input_s, weight_s = (
         device.launch_s + turned + np.maximum(_tiles_s(each, dtype, device) / share, stream) for each in three

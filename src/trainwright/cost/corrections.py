@@ -50,7 +50,7 @@ def scales_of(stack: Stack, device: Device, kind: str = "dense") -> Scales:
     """
     if device.learned:
         return _from_runs(device.learned)
-    if device.kind == "cpu":
+    if device.kind == "cpu" or not stack.corrected or (kind == "other" and stack.convolution == "kernel"):
         return AS_IS
     return _scales(correction_names(stack, device, kind))
 

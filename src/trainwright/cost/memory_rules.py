@@ -31,7 +31,7 @@ class MemoryRules:
     ``input_copies`` and ``result_copies``: how often matmuls keep their input or result once more (4-bit products,
     adapters that scale results); ``adapter_dropout``: each adapter keeps its dropped-out input, and a mask of a byte,
     in place of the input. ``fp8_inputs``: in fp8 and fp4, matmuls keep their inputs in 8 bits (Transformer
-    Engine).
+    Engine). ``wide_norms``: layer and group norms keep their input in fp32 (autocast widens it).
 
     Loss: ``loss_bytes`` per logit alive in the backward of log-softmax, what it kept included (``divided_loss_bytes``
     where tp divides the vocabulary); ``held_logit_bytes`` of it all through backward. ``divides_loss``: whether tp
@@ -75,6 +75,7 @@ class MemoryRules:
     result_copies: float = 0.0
     adapter_dropout: bool = False
     fp8_inputs: bool = False
+    wide_norms: bool = False
     stage_buffers: float = 0.0
     in_flight_scale: float = 1.0
     in_flight_more: float = 0.0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainwright.cost.stack import Stack
 from trainwright.hardware.device import DTYPE_BYTES, Device
+from trainwright.models.spec import Attention, Block, Lookup, Matmul
 from trainwright.units import Number
 
 
@@ -33,13 +34,17 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arithmetic:
-    """How numbers are kept and multiplied: ``low`` dtype of the wide matmuls, ``base`` of everything else."""
+    """How numbers are kept and multiplied: ``low`` dtype of the wide matmuls, ``base`` of everything else.
+
+    ``narrow``: under autocast, whether what flows between products stays in 16 bits.
+    """
 
     low: str
     base: str
     device: Device
     stack: Stack
     lora: bool = False
+    narrow: bool = False
 
     @property
     def base_bytes(self) -> float:
@@ -54,4 +59,24 @@ class Arithmetic:
     @property
     def wide_bytes(self) -> float:
         """Bytes of an activation outside products and what lies between them: of the residual stream."""
-        return 4.0 if self.casts else self.base_bytes
+        return 4.0 if self.casts and not self.narrow else self.base_bytes
+
+    @property
+    def by_kernel(self) -> bool:
+        """Whether each eager kernel of a GPU is priced, and not what published networks of the stack took in all."""
+        return self.device.kind == "gpu" and self.stack.convolution == "kernel" and not self.stack.fused
+
+    def within(self, block: Block) -> Arithmetic:
+        """The same inside a block. Convolutions and batch norms hand on 16 bits; layer norms make fp32 of them."""
+        is_narrow = self.casts and self.device.kind == "gpu" and _is_convolutional(block)
+        return replace(self, narrow=True) if is_narrow else self
+
+
+def _is_convolutional(block: Block) -> bool:
+    """Whether a block's products are convolutions, with nothing between them that autocast takes in fp32."""
+    has_any = any(isinstance(op, Matmul) and op.is_convolution for op in block.ops)
+    return has_any and not any(isinstance(op, Attention | Lookup) or op.kernel in WIDE for op in block.ops)
+
+
+WIDE = ("layer_norm", "group_norm")
+"""Kinds of norms that autocast takes in fp32. Source: torch.amp's lists of ops."""

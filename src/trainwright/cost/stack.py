@@ -46,6 +46,7 @@ class Stack:
     ``scatter_sends``: stages send each tensor-parallel rank its part and gather it there, else each the whole.
     ``sends_once``: a token for several experts of another node crosses the network once (DeepEP, HybridEP).
     ``joins_norms``: batch norms take their statistics over all replicas.
+    ``corrected``: whether constants of published steps apply (corrections.py), or kernels stand as they are priced.
     ``convolution``: priced as the plain product it stands for (what the corrections of stacks with published networks
     were fitted with) or as its kernel; ``channels_last``: images lie in memory as tensor cores want them.
     """
@@ -92,6 +93,7 @@ class Stack:
     sequence_parallel: bool = False
     convolution: Literal["product", "kernel"] = "product"
     channels_last: bool = False
+    corrected: bool = True
     notes: str = ""
 
 
