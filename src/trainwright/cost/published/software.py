@@ -50,6 +50,8 @@ def stack_name(row: Row) -> str:
     text = f"{row['source']} {row['framework']} {row['gpu']}".casefold()
     if is_recipe(row):
         return "nemo"
+    if row.says(WHOLE_GRADIENTS):
+        return "megatron-2021"
     return next((name for pattern, name in STACKS if re.search(pattern, text)), "fsdp")
 
 
@@ -57,6 +59,9 @@ def is_recipe(row: Row) -> bool:
     """Whether an MLPerf row is a language model on NVIDIA's devices: all submitters run NVIDIA's NeMo container."""
     return row["source"].startswith("MLPerf") and is_decoder(row) and bool(re.search(NVIDIA, row["gpu"]))
 
+
+WHOLE_GRADIENTS = "no gradient bucketing"
+"""A Megatron-DeepSpeed run without DeepSpeed's engine, which always sums gradients in buckets: Megatron's own loop."""
 
 NVIDIA = r"\b(A100|H100|H200|B200|B300|GB200|GB300|L40S)\b"
 
