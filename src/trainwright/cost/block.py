@@ -225,15 +225,13 @@ def _matmul(op: Matmul, shard: Shard, how: Arithmetic) -> BlockCost:
         if wanted:
             backward_s = backward_s + part_s
             backward_flop = backward_flop + product.flop
-    cast_s: Number = 0.0
-    if dtype != how.base:  # inputs quantized to the narrow dtype, and gradients backward
-        cast_s = stream_s(4.0 * product.m * product.k * product.count, how.device)
+    cast_s, gradient_cast_s = _narrowed_s(op, product, how) if dtype != how.base else (0.0, 0.0)
     bias = _bias_s(op, product, how) if has_bias(op) else (0.0, 0.0)
     return BlockCost(
         forward_s=each.forward_s,
         backward_s=backward_s,
         forward_stream_s=cast_s + bias[0],
-        backward_stream_s=1.5 * cast_s + (bias[1] if wants_weights else 0.0),
+        backward_stream_s=gradient_cast_s + (bias[1] if wants_weights else 0.0),
         flop=product.flop,
         backward_flop=backward_flop,
         forward_kernels=op.n_kernels,
@@ -253,6 +251,22 @@ def _bias_s(op: Matmul, product: Product, how: Arithmetic) -> tuple[Number, Numb
         return 0.0, 0.0
     once = stream_s(how.base_bytes * product.m * product.n * product.count, how.device)
     return once if on_cpu else 2.0 * once if op.is_convolution else 0.0, once
+
+
+NARROW_PASSES = {"fp8": 4.0, "fp4": 5.0}
+"""Bytes moved for an element made narrow: two read, and one written along rows and one along columns; in NVFP4 two
+read for the largest of the tensor, two to round, half a byte each way. Source: NVIDIA, Transformer Engine 2.x."""
+
+
+def _narrowed_s(op: Matmul, product: Product, how: Arithmetic) -> tuple[Number, Number]:
+    """Seconds in which inputs are made narrow forward, and the output's gradients backward.
+
+    Fused norms write what they feed to a product in the narrow format themselves, but not in block-scaled formats.
+    """
+    each, stack = NARROW_PASSES.get(how.low, 4.0), how.stack
+    from_norm = op.split == "column" and stack.fused and not stack.block_scaled and how.low != "fp4"
+    inputs, outputs = product.m * product.k * product.count, product.m * product.n * product.count
+    return 0.0 if from_norm else stream_s(each * inputs, how.device), stream_s(each * outputs, how.device)
 
 
 def local_product(op: Matmul, rows: Number, shard: Shard) -> Product:

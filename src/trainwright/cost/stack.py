@@ -47,6 +47,7 @@ class Stack:
     ``sends_once``: a token for several experts of another node crosses the network once (DeepEP, HybridEP).
     ``joins_norms``: batch norms take their statistics over all replicas.
     ``corrected``: whether constants of published steps apply (corrections.py), or kernels stand as they are priced.
+    ``block_scaled``: 8-bit formats have a scale for each few elements (MXFP8), which no norm writes.
     ``convolution``: priced as the plain product it stands for (what the corrections of stacks with published networks
     were fitted with) or as its kernel; ``channels_last``: images lie in memory as tensor cores want them.
     """
@@ -91,6 +92,7 @@ class Stack:
     step_collectives: float = 0.0
     joins_norms: bool = False
     sequence_parallel: bool = False
+    block_scaled: bool = False
     convolution: Literal["product", "kernel"] = "product"
     channels_last: bool = False
     corrected: bool = True
