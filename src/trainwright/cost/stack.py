@@ -21,6 +21,7 @@ class Stack:
 
     ``attention``: the kernel; ``causal_skip``: whether it skips the masked half;
     ``attention_scale`` multiplies its time (kernels older than those the device's curve was measured with).
+    ``ampere_flash``: its fused attention is FlashAttention 1 or 2 (PyTorch's SDPA too), written for Ampere.
     ``shared_head``: pipeline stages divide the head and the loss among them. ``fused``: norms, rotary and
     activations are one kernel each (else as eager PyTorch writes them out); ``autocast``: parameters and the residual
     stream stay in fp32, and every product casts what it reads, both ways (``casts`` in memory.toml);
@@ -58,6 +59,7 @@ class Stack:
     attention: Literal["flash", "plain"] = "flash"
     causal_skip: bool = True
     attention_scale: float = 1.0
+    ampere_flash: bool = False
     shared_head: bool = False
     autocast: bool = False
     fused: bool = True

@@ -167,6 +167,8 @@ def stack_of(row: Row) -> Stack:
         )
     if row.says("dp comm overlap on"):
         known = replace(known, overlap_tp=NEMO.overlap_tp, overlap_pp=NEMO.overlap_pp)
+    if "24.03" in row["source"]:
+        known = replace(known, ampere_flash=True)
     if "mxfp8" in row["precision"].casefold():
         known = replace(known, block_scaled=True)
     if row.says("dispatcher=-"):
