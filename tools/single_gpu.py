@@ -260,7 +260,7 @@ def predicted(asked: Asked, spec: ModelSpec) -> float:
     link = catalogue.link(asked.device.link or asked.device.host_link or "PCIe-4-x16")
     group = NodeGroup(device=asked.device, n_nodes=1, devices_per_node=1, intra=link, inter=link)
     software = replace(stack(STACK), channels_last=asked.channels_last)
-    scales = scales_of(software, asked.device, kind_of(spec, work))
+    scales = scales_of(software, asked.device, kind_of(spec, work), asked.precision)
     step = compose(ingredients(setting(spec, work, strategy, group, software)), scales)
     left_out = 0.0 if asked.optimizer else float(np.max(step.time["optimizer"]))
     return float(np.max(step.step_s)) - left_out

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -6,12 +7,14 @@ from tests.cost.clusters import a100_cluster
 
 from trainwright.cost.estimate import Estimate
 from trainwright.cost.memory_rules import memory_rules
-from trainwright.cost.stack import stack, stacks
+from trainwright.cost.stack import Stack, stack, stacks
 from trainwright.cost.step import TIME_PARTS, estimate_step
+from trainwright.hardware.parse import parse_cluster
 from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
 from trainwright.models.catalogue import model
 from trainwright.models.spec import Attention, Block, ModelSpec, Pointwise, Size
+from trainwright.units import Number
 
 GPT3 = model("gpt3-175b")
 WORK = Workload(global_batch=64, seq=2048)
@@ -73,6 +76,20 @@ def test_stages_send_parts_where_the_software_does() -> None:
     work = Strategy(tp=8, pp=8, recompute="full")
     whole = estimate_step(GPT3, WORK, work, a100_cluster(8), replace(stack("megatron-2021"), scatter_sends=False))
     assert estimate(work).time["pp_communication"] < 0.4 * whole.time["pp_communication"]
+
+
+def test_kernels_written_for_another_device_and_formats_with_many_scales_are_slow() -> None:
+    group, work = parse_cluster("8xH100-SXM"), Workload(global_batch=8, seq=8192)
+    llama, plain = model("llama-3.1-8b"), stack("nemo")
+
+    def parts(software: Stack) -> Mapping[str, Number]:
+        return estimate_step(llama, work, Strategy(dp=8, precision="fp8"), group, software).time
+
+    told, older = parts(plain), parts(replace(plain, ampere_flash=True))
+    scaled = parts(replace(plain, block_scaled=True))
+    assert older["forward"] > 1.05 * told["forward"]
+    assert scaled["forward"] > 1.02 * told["forward"]
+    assert scaled["head_loss"] == pytest.approx(told["head_loss"], rel=0.2)
 
 
 def test_heads_that_matrix_units_cannot_load_are_slow() -> None:

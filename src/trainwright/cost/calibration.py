@@ -22,24 +22,25 @@ Array = NDArray[Any]
 KINDS = tuple(f.name for f in fields(Scales))
 """What may be scaled, in order: the columns of every array of log scales here."""
 
-LEVELS = ("stack", "architecture", "device", "pair")
+LEVELS = ("stack", "architecture", "device", "pair", "format")
 """What a constant may belong to, besides all steps: one stack (for one kind of training), devices of one architecture,
-one device, one stack on one architecture (kernels that were or were not yet written for it)."""
+one device, one stack on one architecture (kernels that were or were not yet written for it), one device in one format
+of numbers (of narrow ones hardly a product was published)."""
 
 _SPREADS = {
-    #             all   stack arch. device pair owner
-    "compute":   (0.10, 0.08, 0.08, 0.08, 0.06, 0.12),
-    "attention": (0.30, 0.40, 0.20, 0.25, 0.30, 0.20),
-    "stream":    (0.40, 0.80, 0.30, 0.35, 0.00, 0.20),
-    "head":      (0.40, 0.80, 0.00, 0.00, 0.00, 0.20),
-    "tp":        (0.10, 0.20, 0.10, 0.12, 0.00, 0.20),
-    "cp":        (0.20, 0.40, 0.00, 0.00, 0.00, 0.20),
-    "ep":        (0.20, 0.80, 0.00, 0.00, 0.00, 0.20),
-    "dp":        (0.12, 0.25, 0.10, 0.12, 0.10, 0.20),
-    "pp":        (0.10, 0.20, 0.00, 0.00, 0.00, 0.20),
-    "host":      (0.12, 0.25, 0.05, 0.06, 0.00, 0.20),
-    "update":    (0.12, 0.25, 0.00, 0.00, 0.00, 0.20),
-    "overlap":   (0.10, 0.20, 0.00, 0.00, 0.00, 0.20),
+    #             all   stack arch. device pair format owner
+    "compute":   (0.10, 0.08, 0.08, 0.08, 0.06, 0.08, 0.12),
+    "attention": (0.30, 0.40, 0.20, 0.25, 0.30, 0.00, 0.20),
+    "stream":    (0.40, 0.80, 0.30, 0.35, 0.00, 0.00, 0.20),
+    "head":      (0.40, 0.80, 0.00, 0.00, 0.00, 0.00, 0.20),
+    "tp":        (0.10, 0.20, 0.10, 0.12, 0.00, 0.00, 0.20),
+    "cp":        (0.20, 0.40, 0.00, 0.00, 0.00, 0.00, 0.20),
+    "ep":        (0.20, 0.80, 0.00, 0.00, 0.00, 0.00, 0.20),
+    "dp":        (0.12, 0.25, 0.10, 0.12, 0.10, 0.00, 0.20),
+    "pp":        (0.10, 0.20, 0.00, 0.00, 0.00, 0.00, 0.20),
+    "host":      (0.12, 0.25, 0.05, 0.06, 0.00, 0.00, 0.20),
+    "update":    (0.12, 0.25, 0.00, 0.00, 0.00, 0.00, 0.20),
+    "overlap":   (0.10, 0.20, 0.00, 0.00, 0.00, 0.00, 0.20),
 }  # fmt: skip
 """How far a log scale is expected to lie from 0: for all steps, further at each level, and for what is peculiar to one
 source. Products are priced from measured curves, so little is left to learn of them; how often a stack writes to

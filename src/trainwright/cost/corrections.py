@@ -19,6 +19,7 @@ from trainwright.cost.kind import kind_of
 from trainwright.cost.stack import Stack
 from trainwright.hardware.device import Device
 from trainwright.jobs.job import Workload
+from trainwright.jobs.strategy import Precision
 from trainwright.models.spec import ModelSpec
 
 
@@ -40,8 +41,8 @@ def _scales(names: tuple[str, ...]) -> Scales:
     return Scales(**dict(zip(KINDS, (float(v) for v in np.exp(shipped().of(names))), strict=True)))
 
 
-def scales_of(stack: Stack, device: Device, kind: str = "dense") -> Scales:
-    """By what the ingredients of a step are multiplied, for a stack on a device and a kind of training.
+def scales_of(stack: Stack, device: Device, kind: str = "dense", precision: Precision = "bf16") -> Scales:
+    """By what the ingredients of a step are multiplied, for a stack on a device, a kind of training and a precision.
 
     >>> from trainwright.cost.stack import stack
     >>> from trainwright.hardware.catalogue import device
@@ -52,7 +53,7 @@ def scales_of(stack: Stack, device: Device, kind: str = "dense") -> Scales:
         return _from_runs(device.learned)
     if device.kind == "cpu" or not stack.corrected or (kind == "other" and stack.convolution == "kernel"):
         return AS_IS
-    return _scales(correction_names(stack, device, kind))
+    return _scales(correction_names(stack, device, kind, precision))
 
 
 def _from_runs(factors: Mapping[str, float]) -> Scales:
@@ -64,19 +65,25 @@ def _from_runs(factors: Mapping[str, float]) -> Scales:
     )  # fmt: skip
 
 
-def correction_names(stack: Stack, device: Device, kind: str) -> tuple[str, ...]:
+def correction_names(stack: Stack, device: Device, kind: str, precision: Precision) -> tuple[str, ...]:
     """What the corrections of a step are filed under, for each of ``LEVELS``."""
     own = stack.name if kind == "dense" else f"{stack.name}+{kind}"
-    return (own, device.architecture, device.name, f"{stack.name}@{device.architecture}")
+    numbers = "mxfp8" if stack.block_scaled and precision == "fp8" else precision
+    narrow = f"{device.name} {numbers}" if precision in NARROW else "wide"
+    return (own, device.architecture, device.name, f"{stack.name}@{device.architecture}", narrow)
+
+
+NARROW = ("fp8", "fp4")
+"""Formats of which hardly a product was published."""
 
 
 def is_known(stack: Stack, device: Device, kind: str) -> bool:
     """Whether anybody's measurements tell of this stack in this kind of training, and of this device."""
-    names = dict(zip(LEVELS, correction_names(stack, device, kind), strict=True))
+    names = dict(zip(LEVELS, correction_names(stack, device, kind, "bf16"), strict=True))
     tables = dict(zip(LEVELS, shipped().by_level, strict=True))
     return all(names[level] in tables[level] for level in ("stack", "device"))
 
 
-def scales_for(model: ModelSpec, workload: Workload, device: Device, stack: Stack) -> Scales:
+def scales_for(model: ModelSpec, workload: Workload, device: Device, stack: Stack, precision: Precision) -> Scales:
     """By what the ingredients of a step of this model are multiplied."""
-    return scales_of(stack, device, kind_of(model, workload))
+    return scales_of(stack, device, kind_of(model, workload), precision)

@@ -23,7 +23,7 @@ from trainwright.cost.stages import PriceBook
 from trainwright.cost.table import Array
 from trainwright.hardware.cluster import NodeGroup
 from trainwright.jobs.job import Workload
-from trainwright.jobs.strategy import Strategy
+from trainwright.jobs.strategy import Precision, Strategy
 from trainwright.models.spec import ModelSpec
 from trainwright.units import Number
 
@@ -38,9 +38,9 @@ class Pricing:
     stack: Stack
     book: PriceBook
 
-    def scales(self, group: NodeGroup) -> Scales:
-        """The constants that measurements gave the stack on a group's device."""
-        return scales_for(self.model, self.workload, group.device, self.stack)
+    def scales(self, group: NodeGroup, precision: Precision = "bf16") -> Scales:
+        """The constants that measurements gave the stack on a group's device; products also have some of a format."""
+        return scales_for(self.model, self.workload, group.device, self.stack, precision)
 
 
 def steady_tables(strategy: Strategy, pricing: Pricing) -> tuple[Steady, ...]:
@@ -49,7 +49,7 @@ def steady_tables(strategy: Strategy, pricing: Pricing) -> tuple[Steady, ...]:
     for group in pricing.groups:
         asked = setting(pricing.model, pricing.workload, strategy, group, pricing.stack, pricing.book)
         done = work(asked, spans(asked.table, group))
-        one = busy(done, overlaps(pricing.stack), pricing.scales(group))
+        one = busy(done, overlaps(pricing.stack), pricing.scales(group, strategy.precision))
         found.append(steady_of(one, done))
     return tuple(found)
 

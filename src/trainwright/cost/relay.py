@@ -75,7 +75,8 @@ def _priced(
     across = replace(spans(asked.table, section.group), pp=spans(asked.table, joined).pp)
     here = ingredients(asked)
     work = replace(here.work, send=np.maximum(here.work.send, send_s(asked, across)))
-    return replace(here, work=work), scales_for(model, workload, section.group.device, stack)
+    scales = scales_for(model, workload, section.group.device, stack, section.strategy.precision)
+    return replace(here, work=work), scales
 
 
 def _merged(sections: Sequence[Section], priced: Sequence[tuple[Ingredients, Scales]]) -> tuple[Ingredients, Scales]:

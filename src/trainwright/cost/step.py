@@ -87,7 +87,8 @@ def regime_of(model: ModelSpec, workload: Workload, cluster_devices: int, stack:
 
 def composed_step(asked: Setting) -> Composed:
     """The parts of a step, with the constants that measurements gave its stack and device."""
-    scales = scales_for(asked.model, asked.table.workload, asked.group.device, asked.stack)
+    of = asked.table
+    scales = scales_for(asked.model, of.workload, asked.group.device, asked.stack, of.strategy.precision)
     return compose(ingredients(asked), scales)
 
 

@@ -16,7 +16,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright.cost.calibration import KINDS, LEVELS, OWN_SPREADS, Corrections, Measured, Prior, fit, predict
+from trainwright.cost.calibration import (
+    KINDS,
+    LEVELS,
+    OWN_SPREADS,
+    Corrections,
+    Measured,
+    Prior,
+    fit,
+    huber_losses,
+    predict,
+)
 from trainwright.cost.corrections import correction_names, shipped
 from trainwright.cost.ingredients import ingredients, join
 from trainwright.cost.interval import regime, residual_bounds
@@ -83,7 +93,7 @@ def read_cases(paths: Iterable[Path]) -> tuple[list[Case], Counter[str]]:
 def measure(cases: Sequence[Case]) -> Measured:
     """The cases that were timed, priced."""
     n_rows = Counter(case.source for case in cases)
-    names = [correction_names(case.stack, case.device, case.kind) for case in cases]
+    names = [correction_names(case.stack, case.device, case.kind, case.strategy.precision) for case in cases]
     parts = [
         ingredients(setting(case.model, case.timed, case.strategy, case.cluster.groups[0], case.stack))
         for case in cases
@@ -125,9 +135,9 @@ def calibrated_scales(measured: Measured, cases: Sequence[Case], blind: Array) -
 
     A source may own several machines: one stack, one device, one node or many each get their own share.
     """
-    sources, groups = np.array([case.source for case in cases]), [case.group for case in cases]
+    sources, groups = np.array([case.source for case in cases]), np.array([case.group for case in cases])
     answer = blind.copy()
-    fold_of = folds_of(groups)
+    fold_of = folds_of(groups.tolist())
     sizes = tuple("many" if case.cluster.n_devices > 8 else "one node" for case in cases)
     own_names = tuple(measured.names[LEVELS.index(level)] for level in ("stack", "device"))
     mine = replace(measured, names=(*own_names, sizes), weights=np.ones(len(cases)), owners=())
@@ -136,17 +146,45 @@ def calibrated_scales(measured: Measured, cases: Sequence[Case], blind: Array) -
         for fold in range(FOLDS):
             judged, learned = rows[fold_of[rows] == fold], rows[fold_of[rows] != fold]
             if len(judged) and len(learned):
-                prior = Prior(base=blind[learned], spreads=OWN_SPREADS)
-                own = fit(mine.take(learned), prior=prior)
+                width = own_width(mine.take(learned), blind[learned], groups[learned])
+                own = _own(mine.take(learned), blind[learned], width)
                 answer[judged] = blind[judged] + own.of_all(mine.take(judged))
     return answer
 
 
-def folds_of(groups: Sequence[str]) -> Array:
+OWN_WIDTHS = (1.0, 0.35)
+"""By what the expected size of a source's own scales is multiplied: few rows of many kinds bear small ones only."""
+
+INNER_FOLDS, MOST_INNER_ROWS = 3, 100
+
+
+def own_width(learned: Measured, blind: Array, groups: Array) -> float:
+    """How far a source's own scales may go: the width that judges parts of the rows learned from best by the others."""
+    if len(learned.seconds) > MOST_INNER_ROWS:
+        return OWN_WIDTHS[0]
+    parts = folds_of(groups.tolist(), INNER_FOLDS)
+    lost = dict.fromkeys(OWN_WIDTHS, 0.0)
+    for fold in sorted(set(parts.tolist())):
+        inside, outside = np.flatnonzero(parts == fold), np.flatnonzero(parts != fold)
+        if not len(outside):
+            continue
+        judged = learned.take(inside)
+        for width in OWN_WIDTHS:
+            scales = blind[inside] + _own(learned.take(outside), blind[outside], width).of_all(judged)
+            residuals = np.log(judged.seconds / predict(judged.parts, scales))
+            lost[width] += float(huber_losses(residuals, judged.weights).sum())
+    return min(OWN_WIDTHS, key=lambda width: lost[width])
+
+
+def _own(learned: Measured, blind: Array, width: float) -> Corrections:
+    return fit(learned, prior=Prior(base=blind, spreads=OWN_SPREADS * width))
+
+
+def folds_of(groups: Sequence[str], n_folds: int = FOLDS) -> Array:
     """A fold for each row: the same for all rows of a group, and even over a source's groups."""
     names = sorted(set(groups))
     order = np.random.default_rng(0).permutation(len(names))
-    fold = {name: int(place) % FOLDS for name, place in zip(names, order, strict=True)}
+    fold = {name: int(place) % n_folds for name, place in zip(names, order, strict=True)}
     return np.array([fold[name] for name in groups])
 
 

@@ -50,7 +50,7 @@ def balanced(task: Task, choice: Choice, room_bytes: float) -> Choice:
 def _levels(task: Task, choice: Choice) -> tuple[Sizes, ...]:
     """Divisions from the even one on, each with one more block moved from the slowest stage to the fastest."""
     group, strategy = choice.cluster.groups[0], choice.strategy
-    scales = scales_for(task.model, task.workload, group.device, task.stack)
+    scales = scales_for(task.model, task.workload, group.device, task.stack, strategy.precision)
 
     def seconds(sizes: Sizes) -> list[float]:
         asked = setting(task.model, task.workload, replace(strategy, stages=sizes), group, task.stack)

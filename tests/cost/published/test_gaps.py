@@ -56,6 +56,11 @@ def test_a_row_changes_its_stack() -> None:
     assert case(framework="torchtune", compile="True").stack.fused
     assert case(framework="Megatron-LM", other_notes="method vocab-2").stack.shared_head
     assert case(framework="fsdp + qlora", precision="bf16 + nf4").workload.quantized_base
+    assert case(framework="Megatron-DeepSpeed", other_notes="no gradient bucketing").stack.name == "megatron-2021"
+    assert case(framework="NeMo", precision="mxfp8", gpu="B200 SXM").stack.block_scaled
+    assert case(
+        framework="NeMo", source="NVIDIA NeMo long-sequence performance (24.03.01 container)"
+    ).stack.ampere_flash
 
 
 def test_late_mlperf_rows_of_language_models_run_nvidia_s_recipe_in_narrow_formats() -> None:

@@ -156,8 +156,23 @@ def is_lora(row: Row) -> bool:
 
 
 def stack_of(row: Row) -> Stack:
-    """The stack, with what the row says of its attention, compilation and reduction in place of the usual."""
-    known = stack(stack_name(row))
+    """The stack, with what the row says of its kernels and of what it exchanges in place of the usual."""
+    known = _kernels(row, stack(stack_name(row)))
+    if row.says("dp comm overlap on"):
+        known = replace(known, overlap_tp=NEMO.overlap_tp, overlap_pp=NEMO.overlap_pp)
+    if row.says("dispatcher=-"):
+        known = replace(known, sends_once=False)
+    if row.says("a2a_overlap=true"):
+        known = replace(known, overlap_ep=NEMO.overlap_dp)
+    if row.says("method vocab", "method interlaced"):
+        known = replace(known, shared_head=True)
+    if "fsdp full_shard default" in row["zero_stage_or_fsdp"].casefold():
+        known = replace(known, reduce_bytes=4.0)
+    return known
+
+
+def _kernels(row: Row, known: Stack) -> Stack:
+    """Attention, compilation, formats and what is recomputed, as the row says."""
     flash, compiled = row.flag("flash_attention"), row.flag("compile")
     if flash is not None and flash != (known.attention == "flash") and known.name != FUSING:
         known = replace(known, attention="flash" if flash else "plain", causal_skip=flash)
@@ -165,24 +180,17 @@ def stack_of(row: Row) -> Stack:
         known = replace(
             known, fused=True, pointwise_traffic=COMPILED.pointwise_traffic, kernel_share=COMPILED.kernel_share
         )
-    if row.says("dp comm overlap on"):
-        known = replace(known, overlap_tp=NEMO.overlap_tp, overlap_pp=NEMO.overlap_pp)
-    if "24.03" in row["source"]:
+    if FLASH_2_CONTAINER in row["source"]:
         known = replace(known, ampere_flash=True)
     if "mxfp8" in row["precision"].casefold():
         known = replace(known, block_scaled=True)
-    if row.says("dispatcher=-"):
-        known = replace(known, sends_once=False)
-    if row.says("a2a_overlap=true"):
-        known = replace(known, overlap_ep=NEMO.overlap_dp)
     if row.says("qkv_proj_offloaded"):
         known = replace(known, selective_share=MOST_OF_A_BLOCK)
-    if row.says("method vocab", "method interlaced"):
-        known = replace(known, shared_head=True)
-    if "fsdp full_shard default" in row["zero_stage_or_fsdp"].casefold():
-        known = replace(known, reduce_bytes=4.0)
     return known
 
+
+FLASH_2_CONTAINER = "24.03"
+"""NeMo's container with Transformer Engine 1.4, which took FlashAttention-2 on Hopper too; later ones cuDNN's."""
 
 MOST_OF_A_BLOCK = 0.75
 """Share of forward repeated where the projections of queries, keys and values alone are kept: 3 of 12 hidden^2."""
