@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from trainwright.env import Launched
-from trainwright.errors import InvalidInputError, TrainwrightError
+from trainwright.errors import InvalidInputError
 from trainwright.runtime.device import backend_of, device_of
 
 COLLECTIVE_TIMEOUT_S = 900.0
@@ -71,7 +71,7 @@ def connect(launched: Launched, place: Place) -> Any:
     """The store through which processes that torchrun or srun started find each other.
 
     A store that outlives an attempt (torchrun's own) gets keys of its own for each: with those of a dead attempt, gloo
-    dials processes that are gone. Raises TrainwrightError when process 0 cannot be reached, or its port is taken.
+    dials processes that are gone. Raises InvalidInputError when process 0 cannot be reached, or its port is taken.
     """
     if not launched.port:
         raise InvalidInputError(
@@ -84,10 +84,10 @@ def connect(launched: Launched, place: Place) -> Any:
         store = _opened(launched, hosts=hosts)
     except (RuntimeError, dist.DistNetworkError) as error:
         if hosts and "EADDRINUSE" in str(error):
-            raise TrainwrightError(
+            raise InvalidInputError(
                 f"port {launched.port} of {launched.address} is in use", hint="set MASTER_PORT to a free one"
             ) from error
-        raise TrainwrightError(
+        raise InvalidInputError(
             f"process {launched.rank} of {launched.n_processes} cannot reach process 0 at {at}: "
             f"{str(error).splitlines()[0]}",
             hint="check MASTER_ADDR and MASTER_PORT, that process 0 runs, and that no firewall stands between",
