@@ -24,6 +24,7 @@ from trainwright.runtime.model import build_model
 from trainwright.runtime.precision import precision
 from trainwright.train.measure import peak_bytes_of
 from trainwright.train.optimizer import make_optimizer
+from trainwright.units import format_seconds
 
 JOB = """
 [model]
@@ -62,8 +63,13 @@ def test_an_image_job_is_planned_with_its_data_time_and_for_other_clusters(tmp_p
     assert chosen.step_s - without.step_s == pytest.approx(4 * known.sample_s)
     path = tmp_path / "job.toml"
     path.write_text(JOB.format(preset="small-cnn", size=8))
-    answer = plan(str(path), PlanOptions(on=("2xA100-SXM-80GB",)), lambda _: None)
+    told: list[str] = []
+    answer = plan(str(path), PlanOptions(on=("2xA100-SXM-80GB",)), told.append)
     assert isinstance(answer, Answer)
+    assert answer.question.subject.known is not None
+    made = format_seconds(answer.question.subject.known.sample_s)
+    assert "judging an image by one view more (compete --views) takes about" in told[-1]
+    assert f": {made} to make it and" in told[-1]
     assert answer.question.subject.batch == "8 images"
     assert answer.question.subject.config == known.config
 

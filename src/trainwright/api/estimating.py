@@ -41,6 +41,7 @@ def estimate(subject: str, options: EstimateOptions, tell: Callable[[str], None]
     from trainwright.jobs.strategy_text import parse_strategy
     from trainwright.plan.forecast import doubts, forecast
     from trainwright.plan.subject import Asked, read_subject
+    from trainwright.plan.views import view_note
     from trainwright.units import parse_count
 
     asked = Asked(
@@ -66,7 +67,10 @@ def estimate(subject: str, options: EstimateOptions, tell: Callable[[str], None]
         tell(f"assumed: {text}, plain data parallel (--strategy)")
     for note in (*cluster.notes, *doubts(strategy, cluster)):
         tell(f"note: {note}")
-    return forecast(found, cluster, strategy, options.stack or USUAL_STACK)
+    made = forecast(found, cluster, strategy, options.stack or USUAL_STACK)
+    if judging := view_note(found, made.choice):
+        tell(f"note: {judging}")
+    return made
 
 
 def _shared(found: Subject, n_devices: int, tell: Callable[[str], None]) -> Subject:

@@ -56,6 +56,7 @@ def plan(subject: str, options: PlanOptions, tell: Callable[[str], None]) -> Ans
     from trainwright.jobs.inputs import parse_input
     from trainwright.plan.answer import Question, answer
     from trainwright.plan.subject import Asked, read_subject
+    from trainwright.plan.views import view_note
     from trainwright.units import parse_count
 
     asked = Asked(
@@ -73,7 +74,7 @@ def plan(subject: str, options: PlanOptions, tell: Callable[[str], None]) -> Ans
     if found.job.serving is not None:
         pins = (*options.pins, options.strategy or "")
         return serving_answer(found, _clusters(options, found.cluster, tell), options, pins)
-    return answer(
+    chosen = answer(
         Question(
             subject=_with_strategy(found, options.strategy),
             clusters=_clusters(options, found.cluster, tell),
@@ -82,6 +83,9 @@ def plan(subject: str, options: PlanOptions, tell: Callable[[str], None]) -> Ans
             pins=_pins(options, found),
         )
     )
+    if judging := view_note(found, chosen.best):
+        tell(f"note: {judging}")
+    return chosen
 
 
 def capturer(on: Sequence[str], tell: Callable[[str], None]) -> Know:
