@@ -3,10 +3,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.train.plans import LLAMA, tiny_plan
+from tests.train.plans import LLAMA, tiny_job, tiny_plan
 from torch import nn
 
-from trainwright.errors import NumericsError
+from trainwright.errors import InvalidInputError, NumericsError
+from trainwright.jobs.inputs import parse_input
 from trainwright.jobs.strategy import Strategy
 from trainwright.runtime.model import build_model
 from trainwright.runtime.verify import tiny, verify_plan
@@ -33,6 +34,43 @@ class Coupled(nn.Module):
         hidden = self.embed(ids)
         logits: torch.Tensor = self.head(hidden - hidden.mean(dim=0))
         return logits
+
+
+class Own(nn.Module):
+    """Computes its own loss over rows of eight numbers: their mean, or with ``between`` one row against the others."""
+
+    def __init__(self, *, between: bool = False) -> None:
+        super().__init__()
+        self.between, self.layer, self.drop, self.norm = between, nn.Linear(8, 6), nn.Dropout(0.5), nn.BatchNorm1d(6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made = self.norm(self.drop(self.layer(x)))
+        wanted = torch.arange(len(x)) if self.between else torch.zeros(len(x), dtype=torch.int64)
+        return nn.functional.cross_entropy(made @ made.T if self.between else made, wanted)
+
+
+def between() -> nn.Module:
+    return Own(between=True)
+
+
+@pytest.mark.distributed
+@pytest.mark.usefixtures("forked_workers")
+def test_a_module_with_its_own_loss_is_held_against_one_process_too(tmp_path: Path) -> None:
+    two = Strategy(dp=2, micro_batch=4, precision="fp32")
+
+    def plan(name: str, *inputs: str) -> Path:
+        job = tiny_job(example=tuple(map(parse_input, inputs or ("float32[batch,8]",))))
+        return tiny_plan(
+            tmp_path / name, job=job, strategy=two, model={"function": f"tests.runtime.test_verify:{name}"}
+        )
+
+    assert verify_plan(plan("Own")).gradients < 1e-6
+    with pytest.raises(NumericsError, match="losses differ by") as caught:
+        verify_plan(plan("between"))
+    assert "couples the rows of its batch" in str(caught.value.hint)
+    assert '--strategy "dp=1,micro_batch=8" keeps it whole' in str(caught.value.hint)
+    with pytest.raises(InvalidInputError, match=r"an input of 2\*batch, 8 cannot be cut into rows"):
+        verify_plan(plan("Own", "float32[2*batch,8]"))
 
 
 @pytest.mark.distributed

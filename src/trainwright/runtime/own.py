@@ -5,8 +5,8 @@ What such a module takes and gives is told in capture/step.py: the same code is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
@@ -16,10 +16,23 @@ from trainwright.runtime.precision import Precision
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Inputs of ``n_rows`` samples, by the names or positions that the module takes."""
+    """Inputs of ``n_rows`` samples, by the names or positions that the module takes.
+
+    ``rows_at``: in which dimension each input holds its rows; one that is not there is the same for all of them.
+    """
 
     values: Example
     n_rows: int
+    rows_at: Mapping[str | int, int] = field(default_factory=dict)
+
+    def split(self, size: int) -> tuple[Sample, ...]:
+        """Parts of so many rows."""
+        n = self.n_rows // size
+        cut = {key: value.split(size, self.rows_at[key]) for key, value in self.values.items() if key in self.rows_at}
+        return tuple(
+            replace(self, values={**self.values, **{key: parts[i] for key, parts in cut.items()}}, n_rows=size)
+            for i in range(n)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

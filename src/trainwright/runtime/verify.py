@@ -8,21 +8,28 @@ a division right: a norm held whole but used on divided heads gives the right lo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
-from trainwright.errors import NumericsError
+from trainwright.capture.inputs import example_of
+from trainwright.errors import InvalidInputError, NumericsError
+from trainwright.jobs.inputs import Input
+from trainwright.jobs.job import Job
+from trainwright.jobs.store import job_from_dict
 from trainwright.jobs.strategy import Strategy
 from trainwright.records.plan import read_plan
 from trainwright.runtime.batchnorm import join_batch_norms
 from trainwright.runtime.launch import Orders, launch
 from trainwright.runtime.mesh import STATES, Mesh, make_mesh
 from trainwright.runtime.model import build_model
+from trainwright.runtime.own import Sample, trains_in_parts
 from trainwright.runtime.place import Place, join_local, use_threads
 from trainwright.runtime.portion import micro_size
 from trainwright.runtime.precision import precision
@@ -35,7 +42,12 @@ RATE_OF_CLASSES = 0.01
 TOLERANCE = 1e-5
 """What rounding in fp32 may do to losses, gradients and (relative) norms of a tiny model."""
 
-Batch = Callable[[int], tuple[Tensor, Tensor]]
+ROWS = 8
+"""Images, or samples of made-up inputs, that each replica sees in a step."""
+EXAMPLE_SEQ = 8
+
+Rows = Tensor | Sample
+Batch = Callable[[int], tuple[Rows, Tensor]]
 """Inputs and targets of the whole batch of a step."""
 
 
@@ -74,9 +86,20 @@ def verify_plan(folder: Path) -> Difference:
             f"the plan does not compute what one process computes: losses differ by {found.losses:.1g}, the gradient "
             f"of {found.worst} by {found.gradients:.1g}, the norm of all by {found.norms:.1g}; rounding explains "
             f"{TOLERANCE:.0e}",
-            hint="plan with data parallel only, or correct the model's tensor_plan",
+            hint=_advice(plan.chosen.strategy, int(plan.job["global_batch"])),
         )
     return found
+
+
+def _advice(strategy: Mapping[str, Any], global_batch: int) -> str:
+    coupled = (
+        "a model that couples the rows of its batch (statistics over it, a loss between rows or summed over them) or "
+        f'draws random numbers gives every part its own: --strategy "dp=1,micro_batch={global_batch}" keeps it whole'
+    )
+    divided = [axis for axis in ("tp", "cp", "pp", "ep") if strategy[axis] > 1]
+    if not divided:
+        return coupled
+    return f"plan without {', '.join(divided)}, or correct the model's tensor_plan; {coupled}"
 
 
 def work(orders: Orders, telephone: Any) -> Difference:
@@ -86,31 +109,59 @@ def work(orders: Orders, telephone: Any) -> Difference:
     port = None if place.leads else telephone.ask()
     join_local(place, port, lambda opened: telephone.tell("port", opened))
     plan = read_plan(orders.folder)
-    given = plan.chosen.strategy
+    job, given = job_from_dict(plan.job), plan.chosen.strategy
     fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
     strategy = dataclasses.replace(Strategy(**fields), micro_batch=2, precision="fp32", stages=None)
+    if job.images is not None or job.example:  # a batch norm takes its statistics over what all replicas see at once
+        strategy = dataclasses.replace(strategy, micro_batch=ROWS, samples=None)
     config = tiny(plan.model, strategy)
-
-    def batch(step: int) -> tuple[Tensor, Tensor]:
-        generator = torch.Generator().manual_seed(step)
-        if images := plan.job.get("images"):
-            planes = (images["channels"], images["size"], images["size"])
-            shown = torch.randint(2, (8 * int(strategy.dp),), generator=generator)
-            return torch.randn(len(shown), *planes, generator=generator), shown
-        seq = 8 * int(strategy.tp) * int(strategy.cp)
-        shape = (sum(strategy.samples or ()) or 4 * int(strategy.dp) * int(strategy.pp), seq + 1)
-        ids = torch.randint(int(config.get("vocab_size", 64)), shape, generator=generator)
-        return ids[:, :-1], ids[:, 1:]
+    batch = partial(drawn_batch, job, strategy, int(config.get("vocab_size", 64)))
 
     def build() -> nn.Module:
-        return roughen(build_model(config, seed=3))
+        return still(roughen(build_model(config, seed=3)))
 
+    if job.example and trains_in_parts(build()):
+        raise InvalidInputError(
+            "a module that trains in parts, each with its own update, is not held against one process",
+            hint="leave --verify out",
+        )
     # one process takes the whole batch at once: what couples its rows, as batch statistics do, then differs
-    undivided = dataclasses.replace(strategy, **_UNDIVIDED, micro_batch=len(batch(0)[0]))
-    if plan.job.get("images"):  # a batch norm takes its statistics over what all replicas see at once
-        strategy = dataclasses.replace(strategy, micro_batch=8)
+    undivided = dataclasses.replace(strategy, **_UNDIVIDED, micro_batch=len(batch(0)[1]))
     alone = take_steps(build, batch, undivided, Mesh(sizes={}, indexes={}))
     return agree(compare(take_steps(build, batch, strategy, make_mesh(strategy, place)), alone), place)
+
+
+def drawn_batch(job: Job, strategy: Strategy, vocabulary: int, step: int) -> tuple[Rows, Tensor]:
+    """Made-up inputs of the job's kind and targets for one step, the same on every process."""
+    generator = torch.Generator().manual_seed(step)
+    n_rows = ROWS * int(strategy.dp)
+    if job.example:
+        values = example_of(job.example, n_rows, EXAMPLE_SEQ, "cpu", generator)
+        return Sample(values=values, n_rows=n_rows, rows_at=_rows_at(job.example)), torch.zeros(n_rows)
+    if job.images is not None:
+        channels, side = job.images.channels or 3, job.images.size or 8
+        shown = torch.randint(2, (n_rows,), generator=generator)
+        return torch.randn(n_rows, channels, side, side, generator=generator), shown
+    seq = 8 * int(strategy.tp) * int(strategy.cp)
+    shape = (sum(strategy.samples or ()) or 4 * int(strategy.dp) * int(strategy.pp), seq + 1)
+    ids = torch.randint(vocabulary, shape, generator=generator)
+    return ids[:, :-1], ids[:, 1:]
+
+
+def _rows_at(inputs: Sequence[Input]) -> dict[str | int, int]:
+    """Which dimension of each input is the batch; one that grows with it in another way cannot be cut."""
+    found: dict[str | int, int] = {}
+    for position, each in enumerate(inputs):
+        growing = [number for number, dim in enumerate(each.dims) if "batch" in dim]
+        if growing and [each.dims[number] for number in growing] != ["batch"]:
+            raise InvalidInputError(
+                f"an input of {', '.join(each.dims)} cannot be cut into rows, so that nothing can be held against one "
+                "process",
+                hint="leave --verify out, or give every input one dimension that is batch",
+            )
+        if growing:
+            found[position if each.name is None else each.name] = growing[0]
+    return found
 
 
 _UNDIVIDED: dict[str, Any] = {
@@ -144,6 +195,14 @@ def roughen(model: nn.Module) -> nn.Module:
     return model
 
 
+def still(model: nn.Module) -> nn.Module:
+    """Without dropout, which every process draws for itself."""
+    for module in model.modules():
+        if isinstance(module, _DropoutNd):
+            module.p = 0.0
+    return model
+
+
 def take_steps(build: Callable[[], nn.Module], batch: Batch, strategy: Strategy, mesh: Mesh) -> Outcome:
     """N_STEPS of SGD on this process's part."""
     sharded = shard_model(build(), strategy, mesh)
@@ -154,7 +213,7 @@ def take_steps(build: Callable[[], nn.Module], batch: Batch, strategy: Strategy,
     for step in range(N_STEPS):
         inputs, targets = batch(step)
         n_targets = int((targets != -100).sum())
-        each = strategy.samples or len(inputs) // mesh.dp
+        each: Any = strategy.samples or len(targets) // mesh.dp
         mine, wanted = inputs.split(each)[mesh.dp_index], targets.split(each)[mesh.dp_index]
         size = micro_size(strategy, mesh.dp_index)
         micros = list(zip(mine.split(size), wanted.split(size), strict=True))
