@@ -30,11 +30,19 @@ def test_the_example_parses_and_survives_json() -> None:
     assert job_to_dict(again) == job_to_dict(job)
 
 
-def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "job.toml").write_text(GOOD)
     job = load_job(tmp_path / "job.toml")
     assert job.data.paths == (tmp_path / "book.txt",)
     assert job.stopping.tokens == 2_000_000
+    (tmp_path / "photos.toml").write_text(
+        '[model]\npreset = "small-cnn"\n[data]\nimages = "photos"\n[training]\nglobal_batch = 4\nepochs = 1\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    images = load_job(Path("photos.toml"))
+    assert images.images is not None
+    assert images.images.source == tmp_path / "photos"
+    assert job_from_dict(job_to_dict(images)).images == images.images  # as a run compares them
 
 
 def test_a_job_that_makes_its_inputs_up(tmp_path: Path) -> None:

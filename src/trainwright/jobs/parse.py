@@ -70,7 +70,7 @@ def load_job(path: Path) -> Job:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"cannot read {path}: {error}", hint="a job file is TOML text in UTF-8") from error
-    return parse_job(text, str(path), base=path.parent)
+    return parse_job(text, str(path), base=path.parent.absolute())
 
 
 def parse_job(text: str, path: str, base: Path | None = None) -> Job:
