@@ -16,11 +16,12 @@ from trainwright.models.images import for_classes
 from trainwright.recipes.cnn import small_cnn
 from trainwright.runtime.depth import depths, freeze_parameters, frozen_names
 from trainwright.runtime.model import build_model
+from trainwright.train.capturing import priced
 from trainwright.train.labels import matched_rows
 from trainwright.train.lora import adapt
 from trainwright.train.optimizer import make_optimizer
 from trainwright.train.run import run_plan
-from trainwright.train.transfer import check_start, rate_share, take_start, thaw
+from trainwright.train.transfer import check_start, rate_share, settled_at, take_start, thaw
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +199,10 @@ def test_rates_fall_with_depth_and_blocks_are_freed_from_the_head_down(start: Pa
         thaw(model, transfer, step)
         moving.append(sum(p.requires_grad for p in model.parameters()))
     assert moving == [2, 2, 5, 8, 14, 14]
+    assert [settled_at(model, transfer, n) for n in (5, 12, 100, None)] == [0, 10, 20, 20]
+    for n_steps, n_moving in ((5, 2), (12, 8), (100, 14)):  # a plan holds what moves at the end
+        end = priced(small_cnn(3, 1), transfer, n_steps=n_steps)
+        assert sum(p.requires_grad for p in end.parameters()) == n_moving
 
 
 def test_more_blocks_than_there_are_cannot_be_frozen() -> None:

@@ -71,7 +71,7 @@ def known_model(job: Job, kernels: Kernels = "cpu") -> Known:
 
     config = model_config(job)
     found = captured(
-        lambda: priced(build_model(config, job.seed), job.transfer),
+        lambda: priced(build_model(config, job.seed), job.transfer, n_steps=job.stopping.steps),
         Setup(inputs=_inputs(job), batch=max(job.global_batch // 2, 2), unit="images", kernels=kernels),
         job.name,
     )
@@ -106,7 +106,7 @@ def traced_peak_bytes(job: Job, config: dict[str, Any], sizes: tuple[int, int], 
     from trainwright.train.capturing import priced
     from trainwright.train.optimizer import make_optimizer
 
-    module = built_on_meta(lambda: priced(build_model(config, job.seed), job.transfer, precision))
+    module = built_on_meta(lambda: priced(build_model(config, job.seed), job.transfer, precision, job.stopping.steps))
     settings = replace(job.optimizer, name="sgd" if job.optimizer.name == "sgd" else "adamw")
     traced = trace_step(
         module,

@@ -12,7 +12,7 @@ from trainwright.jobs.job import Transfer
 from trainwright.runtime.loss import loss_sum
 from trainwright.runtime.model import logits_of, set_training
 from trainwright.train.lora import adapt
-from trainwright.train.transfer import freeze_for
+from trainwright.train.transfer import freeze_for, settled_at, thaw
 
 
 class WithLoss(nn.Module):
@@ -36,9 +36,16 @@ class WithLoss(nn.Module):
             return loss_sum(logits_of(self.model, images), labels)
 
 
-def priced(model: nn.Module, transfer: Transfer | None, precision: str = "fp32") -> nn.Module:
-    """The module that capture traces: one step's forward to its loss, frozen where the job freezes, in fp32 or bf16."""
+def priced(
+    model: nn.Module, transfer: Transfer | None, precision: str = "fp32", n_steps: int | None = None
+) -> nn.Module:
+    """The module that capture traces: one step's forward to its loss, in fp32 or bf16.
+
+    Frozen is what the job freezes; with gradual unfreezing what is still frozen at the end of ``n_steps``, since memory
+    must hold that.
+    """
     if transfer is not None and transfer.lora_rank is not None:
         adapt(model, transfer.lora_rank, seed=0)
     freeze_for(model, transfer)
+    thaw(model, transfer, settled_at(model, transfer, n_steps))
     return WithLoss(model, precision)

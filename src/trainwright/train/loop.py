@@ -24,12 +24,12 @@ from trainwright.train.session import Session
 from trainwright.train.transfer import thaw
 
 WARMUP_STEPS = 3
-"""First steps of a process that no median counts; memory is measured in the last of them."""
+"""First steps of a process, or after the last thaw, that no median counts; memory is measured in the last of them."""
 
 
 def train(session: Session) -> None:
     """Take steps until the job's stopping rule, or until asked to stop; the session holds what came of it."""
-    first = session.step
+    first = max(session.step, session.settled_step)
     while not session.is_over:
         session.beat("computing")
         if session.step == first + WARMUP_STEPS - 1:

@@ -54,6 +54,7 @@ class Session:
     n_steps: int | None
     tell: Callable[..., None]
     micro_batch: int = 1
+    settled_step: int = 0
     step: int = 0
     met_step: int = 0
     stop_asked_here: Stop = ""

@@ -131,6 +131,15 @@ def thaw(model: nn.Module, transfer: Transfer | None, step: int) -> None:
         freeze_parameters(model, names)
 
 
+def settled_at(model: nn.Module, transfer: Transfer | None, n_steps: int | None) -> int:
+    """From which step on ``thaw`` frees nothing more in a run of so many: the state that is priced and measured."""
+    if transfer is None or transfer.unfreeze_every is None or transfer.freeze == 0:
+        return 0
+    n_frozen = len(depths(model).blocks) if transfer.freeze == "all but head" else transfer.freeze
+    every = transfer.unfreeze_every
+    return every * (n_frozen if n_steps is None else min(n_frozen, max(n_steps - 1, 0) // every))
+
+
 def rate_share(model: nn.Module, transfer: Transfer | None) -> RateShare | None:
     """Each parameter's share of the job's rate: ``head_rate`` for the head, layer_decay ** height below it."""
     if transfer is None or (transfer.head_rate == 1.0 and transfer.layer_decay == 1.0):

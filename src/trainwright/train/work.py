@@ -51,7 +51,7 @@ from trainwright.train.optimizer import block_matrices, make_optimizer, refuse_p
 from trainwright.train.session import N_FLAGS, Session
 from trainwright.train.tasks import open_task
 from trainwright.train.trackers import Tracked
-from trainwright.train.transfer import freeze_for, rate_share
+from trainwright.train.transfer import freeze_for, rate_share, settled_at
 from trainwright.units import format_bytes
 
 WORK = ("forward", "backward", "optimizer")
@@ -149,6 +149,7 @@ def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..
         n_steps=n_steps_of(job),
         tell=tell,
         micro_batch=micro_size(strategy, mesh.dp_index),
+        settled_step=settled_at(model, job.transfer, n_steps_of(job)),
     )
     if place.leads:
         for note in notes:
