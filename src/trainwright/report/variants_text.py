@@ -96,7 +96,9 @@ def variants_text(lines: Sequence[VariantLine]) -> RenderableType:
         table.add_column(column, justify="left" if not column else "right")
     for line in lines:
         mean, half = line.figure
-        written = f"{100 * mean:.1f} ± {100 * half:.1f} %" if line.is_accuracy else f"{mean:.3f} ± {half:.3f}"
+        scale, digits, unit = (100, 1, " %") if line.is_accuracy else (1, 3, "")
+        spread = f" ± {scale * half:.{digits}f}" if math.isfinite(half) else ""  # one seed has none
+        written = f"{scale * mean:.{digits}f}{spread}{unit}"
         table.add_row(
             line.name,
             written,
