@@ -50,8 +50,9 @@ def advice(found: Trials) -> list[str]:
         lines.append(f"noise scale: not to be told from batches of {found.noise.of_batch}")
     else:
         noise, batch = found.noise.samples, found.noise.of_batch
+        size = "less than one sample" if noise < 1 else f"{noise:,.0f} samples"
         lines.append(
-            f"noise scale: {noise:,.0f} samples (batch now {batch}): the same loss takes about {1 + noise / batch:.2g} "
+            f"noise scale: {size} (batch now {batch}): the same loss takes about {1 + noise / batch:.2g} "
             f"times the fewest steps and {1 + batch / noise:.2g} times the fewest samples; it grows as the loss falls"
         )
     if found.most_at_once is not None:
