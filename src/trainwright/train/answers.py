@@ -20,8 +20,8 @@ from trainwright.runtime.model import build_model, logits_of
 from trainwright.train.images import Normalization
 
 AT_ONCE = 256
-A_FEW = 32
-"""Images that tell beforehand what many will take."""
+A_FEW, A_FEW_BYTES = 32, 2**20
+"""Images that tell beforehand what many will take; of small ones as many as are judged at once: calls cost too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,8 @@ def chances(of: Classifier, pixels: NDArray[np.uint8], views: Views) -> tuple[ND
 
 def view_seconds(config: dict[str, Any], pixels: NDArray[np.uint8], views: Views) -> tuple[float, float]:
     """Seconds an image with one view and with all, tried on a few images with an untrained model of this config."""
-    model, few = build_model(config, 0).eval(), np.array(pixels[:A_FEW])
+    n_tried = min(max(A_FEW, A_FEW_BYTES // max(pixels[:1].nbytes, 1)), AT_ONCE)
+    model, few = build_model(config, 0).eval(), np.array(pixels[:n_tried])
     n_channels, n_few = few.shape[1], max(len(few), 1)
     plain = Normalization(mean=(0.5,) * n_channels, deviation=(0.5,) * n_channels)
     seconds = []
