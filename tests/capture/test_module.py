@@ -8,6 +8,7 @@ from tests.capture import samples
 from trainwright.capture.module import Captured, Setup, capture, captured
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.inputs import parse_input
+from trainwright.models.figures import figures
 from trainwright.models.flop import forward_flop
 from trainwright.models.spec import Lookup, Matmul
 
@@ -96,3 +97,29 @@ def test_blocks_of_a_long_model_are_those_of_the_whole() -> None:
         whole = found(lambda: text_model("llama", num_hidden_layers=24, **sizes), *inputs, batch=2, seq=16)
     assert not whole.is_shortened
     assert long.spec.blocks == whole.spec.blocks
+
+
+def test_a_loop_over_a_long_sequence_is_that_of_a_short_one() -> None:
+    """RWKV goes over time in Python, and its first block has a norm more than the others."""
+    from transformers import RwkvConfig, RwkvForCausalLM
+
+    from trainwright.capture import module, units
+
+    sizes = {"hidden_size": 32, "attention_hidden_size": 32, "intermediate_size": 64, "vocab_size": 100}
+    inputs = ("input_ids=int64[batch,seq]", "labels=int64[batch,seq]")
+
+    def at_16() -> Captured:
+        return found(lambda: RwkvForCausalLM(RwkvConfig(num_hidden_layers=12, **sizes)), *inputs, batch=2, seq=16)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(units, "KEPT", 1000)
+        whole = at_16()
+        patch.setattr(units, "KEPT", 3)
+        patch.setattr(module, "LEAST_SEQ", 16)
+        patch.setattr(module, "MOST_OPS", 1000)
+        short = at_16()
+    assert not whole.is_shortened
+    assert short.is_shortened
+    assert any("traced at 4" in note for note in short.notes)
+    assert [block.repeats for block in short.spec.blocks] == [1, 1, 11, 1]
+    assert figures(short.spec, 16) == figures(whole.spec, 16)

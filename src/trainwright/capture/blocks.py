@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainwright.capture.build import Drafting, Drawn, folded, merged
 from trainwright.capture.entries import Entry
-from trainwright.capture.fit import size_of
+from trainwright.capture.fit import Point, size_of
 from trainwright.capture.trace import OpRecord, Trace
 from trainwright.models.spec import Block, Op, Pointwise, Size
 
@@ -81,15 +81,17 @@ def _amount_of(is_float: bool, n_bytes: int, owner: Entry) -> Iterator[tuple[str
         yield "saved_bool", float(n_bytes)
 
 
-def blocks_of(drafting: Drafting, rows: Sequence[Row], layout: Layout, traces: Sequence[Trace]) -> tuple[Block, ...]:
-    """All blocks in the order of the forward pass."""
+def blocks_of(
+    drafting: Drafting, rows: Sequence[Row], layout: Layout, traces: Mapping[Point, Trace]
+) -> tuple[Block, ...]:
+    """All blocks in the order of the forward pass; ``traces`` by the point they were made at."""
     drawn = [
         Drawn(op=op, unit=layout.unit_of(entry.module), module=entry.module)
         for entry, amounts in rows
         for op in drafting.op(entry, amounts, _name(entry, layout))
     ]
     segments = [folded(segment, drafting.at[0]) for segment in _segments(merged(drawn, drafting.at[0]))]
-    sizes = _boundaries(drafting, [segment[0].unit for segment in segments], layout, traces)
+    sizes = _boundaries([segment[0].unit for segment in segments], layout, traces)
     found: list[Block] = []
     for segment, boundary in zip(segments, sizes, strict=True):
         unit = segment[0].unit
@@ -162,9 +164,9 @@ def _alike_op(first: Op, second: Op) -> bool:
     return all(getattr(first, n) == getattr(second, n) for n in names if n not in loose | {"transcendental"})
 
 
-def _boundaries(drafting: Drafting, order: Sequence[str], layout: Layout, traces: Sequence[Trace]) -> list[Size]:
+def _boundaries(order: Sequence[str], layout: Layout, traces: Mapping[Point, Trace]) -> list[Size]:
     """Elements that each unit makes and later ones read, in the forward pass."""
-    crossing = [_crossing(trace, layout) for trace in traces]
+    crossing = [_crossing(trace, layout) for trace in traces.values()]
     whole = [sum(each.values()) for each in crossing]
     sizes: list[Size] = []
     seen: set[str] = set()
@@ -172,7 +174,7 @@ def _boundaries(drafting: Drafting, order: Sequence[str], layout: Layout, traces
         fresh = unit not in seen
         seen.add(unit)
         values = [each[unit] if fresh else 0.0 for each in crossing]
-        sizes.append(size_of(drafting.at, values) if any(whole) else Size())
+        sizes.append(size_of(tuple(traces), values) if any(whole) else Size())
     return sizes
 
 

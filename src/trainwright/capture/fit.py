@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from trainwright.models.spec import Size
@@ -53,6 +54,19 @@ def size_of(at: Sequence[Point], values: Sequence[float]) -> Size:
         token=_clean(token, scale / batch / seq),
         pair=_clean(pair, scale / batch / seq / seq),
     )
+
+
+def extended(at: Sequence[Point], amounts: Sequence[Counter[str]], to: Sequence[Point]) -> list[Counter[str]]:
+    """What amounts at the traced points come to at others.
+
+    >>> extended(points(1, 16), [Counter(kernels=each) for each in (32, 32, 16, 16, 8)], [(1, 1024)])
+    [Counter({'kernels': 2048.0})]
+    """
+    sizes = {
+        key: size_of(at, [float(amount[key]) for amount in amounts])
+        for key in dict.fromkeys(key for amount in amounts for key in amount)
+    }
+    return [Counter({name: size.at(*point) for name, size in sizes.items()}) for point in to]
 
 
 def _clean(value: float, scale: float) -> float:

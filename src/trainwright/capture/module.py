@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -14,13 +15,13 @@ from torch import nn
 from trainwright.capture.blocks import Layout, blocks_of, moved_to_producers
 from trainwright.capture.build import Drafting
 from trainwright.capture.entries import Entry, aligned, entries_of
-from trainwright.capture.fit import Point, points, size_of
+from trainwright.capture.fit import Point, extended, points, size_of
 from trainwright.capture.inputs import example_of, parse_dims_of
 from trainwright.capture.meta import built_on_meta
 from trainwright.capture.plan import tensor_splits
 from trainwright.capture.standin import Kernels
 from trainwright.capture.step import trace_step
-from trainwright.capture.trace import Trace
+from trainwright.capture.trace import TooManyOpsError, Trace
 from trainwright.capture.units import runs, shortened, units
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.inputs import Input
@@ -33,7 +34,8 @@ Unit = Literal["tokens", "images", "graphs", "samples"]
 class Captured:
     """A module as a spec, with the trace at the reference point and what had to be assumed on the way.
 
-    ``trace`` is of the whole module, except where ``is_shortened``: then long runs of equal layers were cut short.
+    ``trace`` is of the whole module, except where ``is_shortened``: then long runs of equal layers were cut short, or
+    the sequence was.
     """
 
     spec: ModelSpec
@@ -81,32 +83,61 @@ def capture(
 
 
 def captured(module: nn.Module | Callable[[], nn.Module], setup: Setup, name: str, source: str = "") -> Captured:
-    """The spec with the trace at the reference point beside it."""
-    model = built_on_meta(module)
-    found = runs(model)
+    """The spec with the trace at the reference point beside it.
+
+    A module that loops over its sequence in Python is traced at a shorter one, from which the whole follows.
+    """
+    model, seq = built_on_meta(module), setup.seq
+    while True:
+        try:
+            return _shortened(model, setup, (name, source), seq)
+        except TooManyOpsError:
+            seq = (seq or 1) // SHORTER
+
+
+MOST_OPS = 20_000
+"""Ops that are traced (a second or two) before a shorter sequence is taken."""
+SHORTER = 4
+LEAST_SEQ = 64
+"""Sequences under this are traced whatever it takes."""
+
+
+def _shortened(model: nn.Module, setup: Setup, labels: tuple[str, str], seq: int | None) -> Captured:
     try:
-        with shortened(model, found) as stands:
-            return _captured(model, setup, (name, source), stands)
+        with shortened(model, runs(model)) as stands:
+            return _captured(model, setup, labels, _Traced(seq=seq, stands=stands))
     except InvalidInputError:
         if not stands:
             raise
-    return _captured(model, setup, (name, source), {})
+    return _captured(model, setup, labels, _Traced(seq=seq))
 
 
-def _captured(model: nn.Module, setup: Setup, labels: tuple[str, str], stands: dict[str, int]) -> Captured:
-    at, traces, notes = _traced(model, setup)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Traced:
+    """What is traced in place of the whole: so long a sequence, and units that stand for so many."""
+
+    seq: int | None
+    stands: Mapping[str, int] = field(default_factory=dict)
+
+
+def _captured(model: nn.Module, setup: Setup, labels: tuple[str, str], instead: _Traced) -> Captured:
+    at, traces, notes = _traced(model, replace(setup, seq=instead.seq))
     leaves = frozenset(name for name, child in model.named_modules() if not any(child.children()))
-    layout = Layout(units=units(model, runs(model)), stands=stands, leaves=leaves)
+    layout = Layout(units=units(model, runs(model)), stands=instead.stands, leaves=leaves)
     entries = [moved_to_producers(trace, entries_of(trace), layout) for trace in traces]
     parameters = dict(model.named_parameters())
+    rows, reference = aligned(entries), at
+    if instead.seq != setup.seq:
+        reference = points(setup.batch, setup.seq)[: len(at)]
+        rows = [(entry, extended(at, amounts, reference)) for entry, amounts in rows]
+        notes = (*notes, f"a loop over the sequence: traced at {instead.seq}, from which {setup.seq} is worked out")
     drafting = Drafting(
-        at=at,
+        at=reference,
         n_elements={n: p.numel() for n, p in parameters.items()},
         trainable={n: p.requires_grad for n, p in parameters.items()},
         splits=tensor_splits(model, traces[0]),
     )
-    rows = aligned(entries)
-    blocks = blocks_of(drafting, rows, layout, traces)
+    blocks = blocks_of(drafting, rows, layout, dict(zip(at, traces, strict=True)))
     held = _held(rows, parameters)
     blocks = layout.with_unused(blocks, {n: p for n, p in parameters.items() if not held[n]})
     spec = ModelSpec(
@@ -118,9 +149,10 @@ def _captured(model: nn.Module, setup: Setup, labels: tuple[str, str], stands: d
         unit=setup.guessed_unit,
         n_tied_parameters=sum(parameters[n].numel() * (times - 1) for n, times in held.items() if times > 1),
         unknown_flop_share=traces[0].unknown_share,
-        peak=None if stands else _peak(at, traces, parameters),
+        peak=None if instead.stands else _peak(at, traces, parameters),
     )
-    return Captured(spec=spec, trace=traces[0], module=model, setup=setup, notes=notes, is_shortened=bool(stands))
+    is_shortened = bool(instead.stands) or instead.seq != setup.seq
+    return Captured(spec=spec, trace=traces[0], module=model, setup=setup, notes=notes, is_shortened=is_shortened)
 
 
 def _traced(model: nn.Module, setup: Setup) -> tuple[tuple[Point, ...], list[Trace], tuple[str, ...]]:
@@ -140,7 +172,8 @@ def _traced(model: nn.Module, setup: Setup) -> tuple[tuple[Point, ...], list[Tra
 
 def _trace_at(model: nn.Module, setup: Setup, point: Point) -> Trace:
     example = example_of(setup.inputs, point[0], point[1])
-    return trace_step(model, example, kernels=setup.kernels)
+    most_ops = MOST_OPS if setup.seq is not None and setup.seq >= LEAST_SEQ else sys.maxsize
+    return trace_step(model, example, kernels=setup.kernels, most_ops=most_ops)
 
 
 def _peak(at: Sequence[Point], traces: Sequence[Trace], parameters: Mapping[str, torch.Tensor]) -> Size:

@@ -7,6 +7,7 @@ backward, and the optimizer of that part takes its step, before the generator go
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -30,21 +31,25 @@ def trace_step(
     optimizer: OptimizerMaker | None = None,
     kernels: Kernels = "gpu",
     accumulates: bool = False,
+    most_ops: int = sys.maxsize,
 ) -> Trace:
     """One step on meta, exactly as it would run. With an optimizer, its states exist already, as from the second step.
 
     ``example`` holds meta tensors; ``kernels`` says whose fused kernels to expect (see capture/standin.py).
-    ``accumulates``: gradients of earlier micro-batches are there, and this one's are added to them.
+    ``accumulates``: gradients of earlier micro-batches are there, and this one's are added to them. TooManyOpsError
+    where the step has more than ``most_ops``.
     """
     module.train()
     optimizers = Optimizers(optimizer)
     if optimizer is not None:
-        with recording(module, kernels), explained(module):
+        with recording(module, kernels) as recorder, explained(module):
+            recorder.most_ops = most_ops
             run_step(module, example, optimizers)
     for parameter in module.parameters():
         if accumulates and parameter.requires_grad:
             parameter.grad = torch.empty_like(parameter)
     with recording(module, kernels) as recorder:
+        recorder.most_ops = most_ops
         for tensor in (t for t in example.values() if isinstance(t, Tensor)):
             recorder.know(tensor, "input")
         for state in optimizers.states():

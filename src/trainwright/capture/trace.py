@@ -23,6 +23,8 @@ from trainwright.capture.flop import flop_of, tensors_in
 from trainwright.capture.guess import Guess, Guesser, like_inputs, user_line
 from trainwright.capture.scratch import LOSSES, lstm_workspace_bytes, scratch_bytes
 from trainwright.capture.standin import SHAPES, Kernels, StandIns
+from trainwright.capture.traffic import detail, has_channels_last, traffic
+from trainwright.errors import TrainwrightError
 
 Phase = Literal["forward", "backward", "optimizer"]
 
@@ -119,20 +121,23 @@ class Trace:
         return sum(u.touched_bytes for u in self.unknown) / touched if touched else 0.0
 
 
-_NOTHING_READ = frozenset({"zero_", "fill_", "normal_", "uniform_", "bernoulli_", "exponential_", "random_"})
 _NOTHING_DONE = frozenset(
     {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted", "_local_scalar_dense"}
 )
 _CHECK = "_device_dtype_check_for_fused"
-_GATHERS = frozenset({"embedding", "gather", "index_select", "index", "take", "_unsafe_index"})
+
+
+class TooManyOpsError(TrainwrightError):
+    """A step of more ops than were to be recorded: a loop in Python over a long sequence."""
 
 
 class Recorder(TorchDispatchMode):
-    """Writes down every op below autograd."""
+    """Writes down every op below autograd, up to ``most_ops``."""
 
     def __init__(self, module: nn.Module, kernels: Kernels) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.kernels = kernels
+        self.most_ops = sys.maxsize
         self.trace = Trace()
         self.phase: Phase = "forward"
         self.modules: list[str] = [""]
@@ -159,6 +164,8 @@ class Recorder(TorchDispatchMode):
             return self.guesser.scalar(args[0])
         inputs = tensors_in(args) + (tensors_in(list(kwargs.values())) if kwargs else [])
         args = _all_on_meta(args, inputs)
+        if len(self.trace.ops) >= self.most_ops:
+            raise TooManyOpsError(f"the step has more than {self.most_ops} ops")
         out, known = self._run(func, name, args, kwargs)
         self._record(func, name, (args, inputs, tensors_in(out), out), known)
         return out
@@ -195,7 +202,7 @@ class Recorder(TorchDispatchMode):
         mutable = func._schema.is_mutable
         in_ids, out_ids = [self._id(t) for t in inputs], [self._id(t) for t in outputs]
         is_view = not mutable and bool(outputs) and all(i in in_ids for i in out_ids)
-        read, written = (0, 0) if is_view or name in _NOTHING_DONE else _traffic(name, inputs, outputs)
+        read, written = (0, 0) if is_view or name in _NOTHING_DONE else traffic(name, inputs, outputs)
         node = torch._C._current_autograd_node()
         self._node = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
         if self.phase == "forward":
@@ -216,7 +223,7 @@ class Recorder(TorchDispatchMode):
                 live_bytes=self.live,
                 is_view=is_view or name in _NOTHING_DONE,
                 owner=owner,
-                detail=_detail(name, args),
+                detail=detail(name, args),
                 parameters=tuple(dict.fromkeys(self._parameters[i] for i in in_ids if i in self._parameters)),
                 inputs=tuple(in_ids),
                 outputs=tuple(out_ids),
@@ -325,39 +332,9 @@ def _all_on_meta(args: Any, inputs: list[Tensor]) -> Any:
 
 def _channels_last(name: str, args: Any, out: Any) -> Any:
     """A convolution of channels-last input gives channels-last output, on CPUs and GPUs; on meta it does not."""
-    if name != "convolution" or not _has_channels_last(args[0]):
+    if name != "convolution" or not has_channels_last(args[0]):
         return out
     return out.new_empty(out.shape).to(memory_format=torch.channels_last)
-
-
-def _has_channels_last(x: Tensor) -> bool:
-    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-
-
-def _traffic(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> tuple[int, int]:
-    """Bytes read and written, each storage once, and no more of it than the tensor shows or the storage holds."""
-    written = sum(t.numel() * t.element_size() for t in outputs)
-    reads: dict[int, int] = {}
-    for position, tensor in enumerate(inputs):
-        storage = tensor.untyped_storage()
-        n_bytes = min(tensor.numel() * tensor.element_size(), storage.nbytes())
-        if position == 0 and name in _NOTHING_READ | {"copy_"}:
-            continue
-        if position == 0 and name in _GATHERS:
-            n_bytes = min(n_bytes, written)
-        reads[storage._cdata] = max(reads.get(storage._cdata, 0), n_bytes)
-    return sum(reads.values()), written
-
-
-def _detail(name: str, args: Any) -> tuple[Any, ...]:
-    """What the shapes do not tell: a convolution's groups and layout, a power, whether attention is causal."""
-    if name == "convolution":
-        return (args[6], args[8], _has_channels_last(args[0]), max(args[3], default=1) > 1)
-    if name == "pow":
-        return (float(args[1]),) if isinstance(args[1], int | float) else ()
-    if name == "attention_forward":
-        return (args[4],)
-    return ()
 
 
 @contextmanager

@@ -80,24 +80,29 @@ def units(module: nn.Module, found: Sequence[Run]) -> tuple[str, ...]:
 def shortened(module: nn.Module, found: Sequence[Run], n_modules: int = 150) -> Iterator[dict[str, int]]:
     """While inside, long runs of a large module are cut to KEPT; yields how many each unit stands for.
 
-    Small modules are left whole, and so are containers that hold anything beside the run.
+    Small modules are left whole. What is left of a container is counted anew from 0.
     """
+    long = [run for run in found if run.length > KEPT] if sum(1 for _ in module.modules()) > n_modules else []
+    whole = {path: dict(module.get_submodule(path)._modules) for path in dict.fromkeys(run.path for run in long)}
     stands: dict[str, int] = {}
-    undo: list[tuple[nn.Module, dict[str, Any]]] = []
-    if sum(1 for _ in module.modules()) > n_modules:
-        for run in found:
-            container = module.get_submodule(run.path)
-            if run.length <= KEPT or run.length != len(container._modules):
-                continue
-            children = list(container._modules.values())
-            undo.append((container, dict(container._modules)))
-            kept = (children[0], children[1], children[-1])
-            container._modules.clear()
-            container._modules.update({str(i): child for i, child in enumerate(kept)})
-            stands[f"{run.path}.1" if run.path else "1"] = run.length - 2
+    for path, children in whole.items():
+        kept = _kept(list(children.values()), [run for run in long if run.path == path])
+        _fill(module.get_submodule(path), {str(i): child for i, (child, _) in enumerate(kept)})
+        stands |= {f"{path}.{i}" if path else str(i): n for i, (_, n) in enumerate(kept) if n > 1}
     try:
         yield stands
     finally:
-        for container, original in undo:
-            container._modules.clear()
-            container._modules.update(original)
+        for path, children in whole.items():
+            _fill(module.get_submodule(path), children)
+
+
+def _fill(container: nn.Module, children: dict[str, Any]) -> None:
+    container._modules.clear()
+    container._modules.update(children)
+
+
+def _kept(children: Sequence[Any], long: Sequence[Run]) -> list[tuple[Any, int]]:
+    """What is traced of a container, and how many each stands for: a run's second for all but its first and last."""
+    stands = {run.first + 1: run.length - KEPT + 1 for run in long}
+    left_out = {i for second, n in stands.items() for i in range(second + 1, second + n)}
+    return [(child, stands.get(i, 1)) for i, child in enumerate(children) if i not in left_out]
