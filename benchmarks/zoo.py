@@ -185,11 +185,11 @@ def main() -> None:
     given = parser.parse_args()
     cluster = None
     if not given.no_time:
-        from trainwright.hardware.machine import load_machine
+        from trainwright.hardware.machine import forget, load_machine
         from trainwright.probe.allocator import keep_pages
         from trainwright.probe.machine import this_machine
 
-        profile = load_machine(given.profile) if given.profile else this_machine()
+        profile = forget(load_machine(given.profile) if given.profile else this_machine())
         cluster = profile.division(1)
         keep_pages()
         torch.set_num_threads(cluster.groups[0].device.n_threads)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright.cost.kernels import FEW_CHANNELS
+from trainwright.cost.kernels import fillings
 from trainwright.hardware.device import DTYPE_BYTES, AttentionCurve, KernelRate, MatmulCurve, PassRate, ProductCurve
 from trainwright.hardware.link import Collective, MeasuredCollective
 from trainwright.probe.samples import (
@@ -130,13 +130,18 @@ def product_curves(samples: Sequence[ProductSample], block: int) -> dict[str, di
     for kind, dtype in dict.fromkeys((sample.kind, sample.dtype) for sample in samples):
         same = [sample for sample in samples if (sample.kind, sample.dtype) == (kind, dtype)]
         own_block = block if kind in BLOCKED else 1
-        flop = [sample.flop * _filling(sample, own_block) for sample in same]
+        asked = np.array([sample.flop for sample in same])
+        filled = np.array([fillings(kind, sample.inner, sample.outer, own_block) for sample in same])
         moved, weights = [sample.moved_bytes for sample in same], [sample.weight_bytes for sample in same]
-        design = np.array([np.ones(len(same)), flop, moved, weights]) * _told(kind)[:, None]
+        seconds = [[s.forward_s, s.input_gradient_s, s.weight_gradient_s] for s in same]
+        forward, input_gradient, weight_gradient = (
+            pass_rate(np.array([np.ones(len(same)), flop, moved, weights]) * _told(kind)[:, None], each)
+            for flop, each in zip((asked[:, None] * filled).T, np.array(seconds).T, strict=True)
+        )
         found.setdefault(kind, {})[dtype] = ProductCurve(
-            forward=pass_rate(design, np.array([sample.forward_s for sample in same])),
-            input_gradient=pass_rate(design, np.array([sample.input_gradient_s for sample in same])),
-            weight_gradient=pass_rate(design, np.array([sample.weight_gradient_s for sample in same])),
+            forward=forward,
+            input_gradient=input_gradient,
+            weight_gradient=weight_gradient,
             channel_block=own_block,
         )
     return found
@@ -173,13 +178,6 @@ def _told(kind: str) -> Array:
 
 
 BLOCKED = ("convolution", "strided_convolution", "transposed_convolution")
-
-
-def _filling(sample: ProductSample, block: int) -> float:
-    """As cost/kernels.py fills channels up."""
-    outer = float(np.ceil(sample.outer / block) * block / sample.outer)
-    few = sample.inner < FEW_CHANNELS
-    return outer if few else outer * float(np.ceil(sample.inner / block) * block / sample.inner)
 
 
 def pass_rate(design: Array, seconds: Array) -> PassRate:
