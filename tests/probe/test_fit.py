@@ -38,9 +38,10 @@ def test_an_attention_curve_counts_only_the_keys_a_block_takes():
 
 
 def test_a_bare_call_is_taken_off_a_stream():
-    sample = StreamSample(touched_bytes=3e6, seconds=4e-5, near_s=2e-5)
-    (far,), (near,) = fit.stream_points([sample], 1e-5)
-    assert far == (3e6, pytest.approx(1e11))
+    sample = StreamSample(touched_bytes=3e6, seconds=4e-5, far_s=7e-5, near_s=2e-5)
+    (small,), (far,), (near,) = fit.stream_points([sample], 1e-5)
+    assert small == (3e6, pytest.approx(1e11))
+    assert far == (3e6, pytest.approx(5e10))
     assert near == (3e6, pytest.approx(3e11))
 
 

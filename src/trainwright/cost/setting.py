@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trainwright.cost.footprint import in_step
 from trainwright.cost.shard import Arithmetic
 from trainwright.cost.stack import Stack
 from trainwright.cost.stages import PriceBook, Stages, stages
@@ -35,7 +36,7 @@ def setting(
     book: PriceBook | None = None,
 ) -> Setting:
     """The setting, with every block priced at every shape that occurs, from the ``book`` where one is kept."""
-    rows = table(strategy, workload)
+    rows, group = table(strategy, workload), in_step(group, model, workload)
     how = arithmetic(strategy, workload, group, stack)
     return Setting(model=model, table=rows, group=group, stack=stack, how=how, stages=stages(model, rows, how, book))
 

@@ -16,8 +16,9 @@ PATIENCE = 4.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Seconds of one call. ``calm_s``: the median of undisturbed readings; where more than DISTURBED_SHARE were
-    disturbed, the mean of the fastest fifth, which other work on the machine touches least;
+    """Seconds of one call. ``calm_s``: the mean of undisturbed readings, each up to FREAK medians, since a step adds up
+    hundreds of calls and their medians do not; where more than DISTURBED_SHARE were disturbed, the mean of the fastest
+    fifth, which other work on the machine touches least;
     ``spread``: the median absolute deviation over the median; ``disturbed_share``: of the readings.
     """
 
@@ -29,6 +30,7 @@ class Timing:
 
 
 DISTURBED_SHARE = 0.2
+FREAK = 1.5
 
 
 def cpu_done() -> None:
@@ -159,7 +161,8 @@ def _timing(readings: list[float], n_disturbed: int) -> Timing:
     median = statistics.median(readings)
     deviation = statistics.median(abs(reading - median) for reading in readings)
     fastest = statistics.fmean(sorted(readings)[: (len(readings) + 4) // 5])
-    calm = median if n_disturbed < DISTURBED_SHARE * (len(readings) + n_disturbed) else fastest
+    mean = statistics.fmean(min(reading, FREAK * median) for reading in readings)
+    calm = mean if n_disturbed < DISTURBED_SHARE * (len(readings) + n_disturbed) else fastest
     return Timing(
         calm_s=calm,
         median_s=median,

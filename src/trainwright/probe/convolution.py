@@ -57,6 +57,8 @@ SHAPES: dict[str, tuple[Shape, ...]] = {
         Shape(batch=16, inner=96, outer=48, side=8, window=4, stride=2),
         Shape(batch=16, inner=48, outer=24, side=16, window=2, stride=2),
         Shape(batch=8, inner=48, outer=3, side=16, window=4, stride=2),
+        Shape(batch=8, inner=96, outer=3, side=32, window=4, stride=2),
+        Shape(batch=8, inner=16, outer=64, side=16, window=4, stride=2),
     ),
     "grouped_convolution": (
         Shape(batch=8, inner=256, outer=256, side=12, window=3, groups=32),

@@ -84,15 +84,16 @@ def _attention_flop(sample: AttentionSample, key_block: int) -> float:
 Points: TypeAlias = tuple[tuple[float, float], ...]
 
 
-def stream_points(samples: Sequence[StreamSample], call_s: float) -> tuple[Points, Points]:
-    """(bytes touched, bytes per second) of each size, far and near; what a bare call costs is taken off."""
+def stream_points(samples: Sequence[StreamSample], call_s: float) -> tuple[Points, Points, Points]:
+    """(bytes touched, bytes per second) of each size, in a small and in a large step, and near; what a bare call costs
+    is taken off.
+    """
 
     def rate(touched_bytes: float, seconds: float) -> tuple[float, float]:
         return touched_bytes, touched_bytes / max(seconds - call_s, 0.2 * seconds)
 
-    return tuple(rate(s.touched_bytes, s.seconds) for s in samples), tuple(
-        rate(s.touched_bytes, s.near_s) for s in samples
-    )
+    small, far, near = ([(s.touched_bytes, (s.seconds, s.far_s, s.near_s)[i]) for s in samples] for i in range(3))
+    return tuple(rate(*at) for at in small), tuple(rate(*at) for at in far), tuple(rate(*at) for at in near)
 
 
 def kernel_rates(samples: Sequence[KernelSample]) -> dict[str, KernelRate]:

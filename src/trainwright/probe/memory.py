@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
+from trainwright.hardware.device import FOOTPRINTS
 from trainwright.probe.clock import Clock
 from trainwright.probe.pool import FAR_BYTES, Arena
 from trainwright.probe.samples import StreamSample
@@ -14,24 +17,36 @@ CPU_TENSOR_BYTES = (2**14, 2**17, 2**19, 2**21, 2**22, 2**23, 2**24, 2**25)
 GPU_TENSOR_BYTES = (2**16, 2**20, 2**22, 2**24, 2**26, 2**28, 2**30)
 
 
-ARITHMETIC = (torch.add, torch.sub, torch.mul, torch.maximum)
+ON_TWO = (torch.add, torch.sub, torch.mul, torch.maximum)
+ON_ONE = (torch.neg, torch.abs, torch.square, torch.frac)
 
 
 def measure_streams(clock: Clock, arena: Arena) -> tuple[StreamSample, ...]:
     """Every size: the median of four kinds in turn. Among large ones a small one would find nothing in the caches."""
     sizes = CPU_TENSOR_BYTES if arena.device == "cpu" else GPU_TENSOR_BYTES
-    far = Arena(device=arena.device, n_bytes=max(FAR_BYTES, arena.n_bytes))
-    return tuple(_stream(clock, (arena, far), size // 4) for size in sizes)
+    kept = Arena(device=arena.device, n_bytes=max(FAR_BYTES, arena.n_bytes))
+    large = Arena(device=arena.device, n_bytes=max(int(FOOTPRINTS[1]), arena.n_bytes))
+    return tuple(_stream(clock, (arena, kept, large), size // 4) for size in sizes)
 
 
-def _stream(clock: Clock, arenas: tuple[Arena, Arena], n: int) -> StreamSample:
-    """One operand was made a few ops ago, the other is kept since long, as in a backward."""
-    arena, kept = arenas
-    pools = [arena.pool_of(work, lambda: (arena.cut((n,)), kept.cut((n,)))) for work in ARITHMETIC]
-    far = statistics.median(timing.calm_s for timing in clock.in_turn(pools))
+def _stream(clock: Clock, arenas: tuple[Arena, Arena, Arena], n: int) -> StreamSample:
+    """One operand was made a few ops ago, the other is kept since long, as in a backward. In a large step results are
+    written where nothing was touched for long; half of its kernels read one tensor, and take as long for fewer bytes.
+    """
+    arena, kept, large = arenas
+
+    def in_turn(step: Arena, works: Sequence[Callable[..., Tensor]], n_operands: int) -> float:
+        def operands() -> tuple[Tensor, ...]:
+            return (arena.cut((n,)), kept.cut((n,)))[:n_operands]
+
+        return statistics.median(timing.calm_s for timing in clock.in_turn([step.pool_of(w, operands) for w in works]))
+
+    small_s = in_turn(arena, ON_TWO, 2)
+    large.fill((n,))
+    far_s = (in_turn(large, ON_TWO, 2) + 1.5 * in_turn(large, ON_ONE, 1)) / 2.0
     one, other = torch.rand(2, n, device=arena.device)
-    near = clock.time(lambda: torch.mul(one, other)).calm_s
-    return StreamSample(touched_bytes=12.0 * n, seconds=far, near_s=min(near, far))
+    near_s = clock.time(lambda: torch.mul(one, other)).calm_s
+    return StreamSample(touched_bytes=12.0 * n, seconds=small_s, far_s=max(small_s, far_s), near_s=min(near_s, small_s))
 
 
 def exp_per_s(clock: Clock, device: str) -> float:

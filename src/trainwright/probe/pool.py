@@ -58,6 +58,11 @@ class Arena:
         while self.kept_bytes > self.n_bytes // 2 and len(self.kept) > 1:
             self.kept_bytes -= self.kept.popleft()[1]
 
+    def fill(self, shape: tuple[int, ...]) -> None:
+        """Hold as many results of this shape as will ever be, so that memory for them is there."""
+        for _ in range(self.n_bytes // 2 // (4 * prod(shape)) + 1):
+            self.keep(torch.zeros(shape, device=self.device))
+
     def pool(self, work: Callable[..., Tensor], *operands: Operand) -> Pool:
         """``work`` on operands of these shapes, others each time."""
         return self.pool_of(work, lambda: tuple(self.cut(shape, dtype) for shape, dtype in operands))

@@ -122,20 +122,22 @@ def _efficiency(cut: Division, answers: Sequence[Samples]) -> tuple[dict[str, fl
         peaks[dtype], matmul[dtype] = fit.matmul_curve(matmuls)
         attention[dtype] = fit.attention_curve(attentions, key_block)
     bare = statistics.median(a.dispatch.bare_s for a in answers)
-    far, near = (_middle(points) for points in zip(*(fit.stream_points(a.streams, bare) for a in answers), strict=True))
+    streams = zip(*(fit.stream_points(a.streams, bare) for a in answers), strict=True)
+    small, far, near = (_middle(points) for points in streams)
     block = CPU_BLOCK if cut.device == "cpu" else 1
     products = [s for a in answers for s in a.products]
     if cut.device == "cpu":
         products += [s for a in answers for s in fit.plain_products(a.matmuls, bare)]
-    widest = max(rate for _, rate in far)
+    widest = max(rate for _, rate in small)
     unused = Saturation(best=attention["fp32"].forward_flop_per_s / peaks["fp32"], half=0.0)
     return peaks, Efficiency(
         matmul=matmul,
         attention_forward=unused,
         attention_backward=unused,
-        stream=Saturation(best=far[-1][1] / widest, half=0.0),
+        stream=Saturation(best=small[-1][1] / widest, half=0.0),
         transcendental_per_s=statistics.median(a.exp_per_s for a in answers),
-        stream_points=far,
+        stream_points=small,
+        far_points=far,
         near_points=near,
         attention_curves=attention,
         kernels=fit.kernel_rates([s for a in answers for s in a.kernels]),

@@ -51,12 +51,13 @@ class MatmulSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSample:
-    """Arithmetic on two tensors, out of place: bytes read and written, seconds with other tensors each time, and with
-    the same ones again.
+    """Arithmetic on two tensors, out of place: bytes read and written, seconds with other tensors each time in a small
+    step and in a large one, and with the same ones again.
     """
 
     touched_bytes: float
     seconds: float
+    far_s: float
     near_s: float
 
 
