@@ -14,7 +14,8 @@ from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
 from trainwright.models.spec import KERNELS, PRODUCTS
 from trainwright.probe.convolution import SHAPES
-from trainwright.probe.kernels import OF_AUTOCAST, OPTIMIZERS, TRIALS
+from trainwright.probe.kernels import OF_AUTOCAST, TRIALS
+from trainwright.probe.updates import OPTIMIZERS
 
 
 class Small(nn.Module):

@@ -7,7 +7,8 @@ from math import prod
 from trainwright.capture.trace import OpRecord
 
 _KINDS = {
-    "dropout": ("bernoulli_", "bernoulli", "native_dropout", "rand", "rand_like", "uniform_"),
+    "bernoulli": ("bernoulli",),
+    "dropout": ("bernoulli_", "native_dropout", "rand", "rand_like", "uniform_"),
     "normal": ("randn", "randn_like", "normal_"),
     "exp": ("exp", "exp_"),
     "tanh": ("tanh", "tanh_", "erf"),

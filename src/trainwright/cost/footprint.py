@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import exp, log
 
+import numpy as np
+
 from trainwright.hardware.cluster import NodeGroup
-from trainwright.hardware.device import FOOTPRINTS
+from trainwright.hardware.device import FOOTPRINTS, KernelRate
 from trainwright.jobs.job import Workload
 from trainwright.models.saved import op_saved_bytes
 from trainwright.models.spec import ModelSpec, SavedDtype
@@ -27,7 +29,7 @@ _WIDTHS: Mapping[SavedDtype, float] = {"parameter": 4.0, "compute": 4.0, "int64"
 
 
 def in_step(group: NodeGroup, model: ModelSpec, workload: Workload) -> NodeGroup:
-    """The group with its streams as they run in a step of this footprint: between those of a small and a large one."""
+    """The group with streams and kernels as they run in a step of this footprint: between a small and a large one's."""
     known = group.device.efficiency
     if not known.far_points:
         return group
@@ -35,7 +37,26 @@ def in_step(group: NodeGroup, model: ModelSpec, workload: Workload) -> NodeGroup
     size = min(max(footprint_bytes(model, workload, group.n_devices), small), large)
     share = log(size / small) / log(large / small)
     points = tuple(
-        (touched, exp((1.0 - share) * log(near) + share * log(far)))
+        (touched, _between(near, far, share))
         for (touched, near), (_, far) in zip(known.stream_points, known.far_points, strict=True)
     )
-    return replace(group, device=replace(group.device, efficiency=replace(known, stream_points=points, far_points=())))
+    kernels = {kind: _rates(known.kernels[kind], far, share) for kind, far in known.far_kernels.items()}
+    now = replace(known, stream_points=points, kernels={**known.kernels, **kernels}, far_points=(), far_kernels={})
+    return replace(group, device=replace(group.device, efficiency=now))
+
+
+def _rates(near: KernelRate, far: KernelRate, share: float) -> KernelRate:
+    def mixed(rates: Sequence[float], others: Sequence[float]) -> tuple[float, ...]:
+        at = np.interp(near.elements, far.elements, others)
+        return tuple(_between(rate, float(other), share) for rate, other in zip(rates, at, strict=True))
+
+    return KernelRate(
+        elements=near.elements,
+        forward_per_s=mixed(near.forward_per_s, far.forward_per_s),
+        backward_per_s=mixed(near.backward_per_s, far.backward_per_s),
+    )
+
+
+def _between(near: float, far: float, share: float) -> float:
+    """Between the two rates; nothing gets faster in a larger step."""
+    return exp((1.0 - share) * log(near) + share * log(min(near, far)))

@@ -43,8 +43,9 @@ def update_s(parameters: Any, tensors: Any, table: Table, device: Device, stack:
         sharded = np.minimum(table.shard * table.cp, sharded)
     own, held = device.efficiency, parameters / sharded
     if table.workload.optimizer in own.kernels and stack.fused_optimizer:
-        passes = 2.0 if table.workload.optimizer in CLIPPED_IN_PASSING else 3.0
-        clipped = stream_s(np.maximum(passes * stack.gradient_bytes * held, 1.0), device) * table.workload.clip
+        passes = 1.0 if table.workload.optimizer in CLIPPED_IN_PASSING else 2.0
+        clipped = stream_s(np.maximum(passes * stack.gradient_bytes * held, 1.0), device)
+        clipped = (clipped + kernel_s("norm", held, device)) * table.workload.clip
         calls = own.clipped_update if table.workload.clip else own.update
         called = calls.call_s + tensors * calls.tensor_s
         return np.where(held > 0, kernel_s(table.workload.optimizer, held, device) + clipped + called, 0.0)

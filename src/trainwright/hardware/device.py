@@ -153,6 +153,7 @@ class Efficiency:
     was touched just before, as in a loop over time.
     ``attention_curves``: by dtype, as measured; goes before ``attention_forward`` and ``attention_backward``.
     ``kernels`` and ``products``: by kind of kernel (products by dtype too), as measured; go before all of the above.
+    ``far_kernels``: of some kinds also in a step that goes over much.
     ``update`` and ``clipped_update``: what an optimizer's step takes beside moving numbers, alone and with the norm of
     all gradients.
     """
@@ -168,6 +169,7 @@ class Efficiency:
     near_points: tuple[tuple[float, float], ...] = ()
     attention_curves: Mapping[str, AttentionCurve] = field(default_factory=dict)
     kernels: Mapping[str, KernelRate] = field(default_factory=dict)
+    far_kernels: Mapping[str, KernelRate] = field(default_factory=dict)
     products: Mapping[str, Mapping[str, ProductCurve]] = field(default_factory=dict)
     update: UpdateCalls = UpdateCalls()
     clipped_update: UpdateCalls = UpdateCalls()

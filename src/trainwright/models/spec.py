@@ -111,7 +111,7 @@ class Op:
 
 
 KERNELS = (
-    "dropout", "normal", "exp", "tanh", "sigmoid", "silu", "gelu", "pow", "sqrt", "log", "sin", "softplus",
+    "dropout", "bernoulli", "normal", "exp", "tanh", "sigmoid", "silu", "gelu", "pow", "sqrt", "log", "sin", "softplus",
     "gated_silu", "gated_gelu",
     "batch_norm", "layer_norm", "group_norm", "softmax", "safe_softmax", "cross_entropy", "max_pool", "avg_pool",
     "upsample", "upsample_linear", "embedding", "index", "index_select", "gather", "index_add", "scatter_add",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from trainwright.probe.clock import Clock
-from trainwright.probe.kernels import measure_updates
 from trainwright.probe.samples import DispatchSample
+from trainwright.probe.updates import measure_updates
 
 
 class _Chain(torch.nn.Module):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Any
 
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainwright.hardware.device import UpdateCalls
+from trainwright.hardware.device import FOOTPRINTS
 from trainwright.probe.clock import Clock
 from trainwright.probe.pool import Arena, Pool
 from trainwright.probe.samples import KernelSample
+from trainwright.probe.updates import measure_optimizers
 
 CPU_ELEMENTS = (2**14, 2**18, 2**20)
 GPU_ELEMENTS = (2**18, 2**22, 2**26)
@@ -142,6 +143,7 @@ def _gated(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], T
 
 TRIALS: dict[str, Callable[[int, str], Trial]] = {
     "dropout": _plain(lambda x: torch.empty_like(x).bernoulli_(0.9), has_gradient=False),
+    "bernoulli": _plain(lambda x: torch.bernoulli(x * 0.5), has_gradient=False),
     "normal": _plain(torch.randn_like, has_gradient=False),
     "exp": _plain(torch.exp),
     "tanh": _plain(torch.tanh),
@@ -195,19 +197,31 @@ def measure_kernels(clock: Clock, arena: Arena, *, with_large: bool = True) -> l
     known = CPU_ELEMENTS if arena.device == "cpu" else GPU_ELEMENTS
     sizes = known if with_large else known[:-1]
     found = [sample for n in sizes for sample in _of_size(clock, arena, n)]
-    nothing = _works(Trial(shape=(8,), work=torch.exp), arena)
+    nothing = _works(Trial(shape=(8,), work=torch.exp), arena, arena)
     forward_s, both_s = (clock.time(work).calm_s for work in nothing)
     return [
         KernelSample(kind="", n_elements=8, forward_s=forward_s, backward_s=both_s - forward_s),
         *found,
-        *(_update(clock, kind, n, arena.device) for kind in OPTIMIZERS for n in sizes),
+        *(_in_large_step(clock, arena, sizes[1:]) if with_large else ()),
+        *measure_optimizers(clock, arena.device, sizes, with_large_step=with_large and arena.device == "cpu"),
     ]
 
 
-def _of_size(clock: Clock, arena: Arena, n: int) -> list[KernelSample]:
-    """Every kind over so many elements, in turn."""
-    trials = {kind: make(n, arena.device) for kind, make in TRIALS.items()}
-    works = {kind: _works(trial, arena) for kind, trial in trials.items()}
+def _in_large_step(clock: Clock, arena: Arena, sizes: Sequence[int]) -> list[KernelSample]:
+    """What autocast brings, where results are written where nothing was touched for long (on a CPU)."""
+    if arena.device != "cpu":
+        return []
+    large = Arena(device=arena.device, n_bytes=int(FOOTPRINTS[1]))
+    large.touch()
+    return [replace(sample, is_far=True) for n in sizes for sample in _of_size(clock, arena, n, OF_AUTOCAST, large)]
+
+
+def _of_size(
+    clock: Clock, arena: Arena, n: int, kinds: Iterable[str] = tuple(TRIALS), step: Arena | None = None
+) -> list[KernelSample]:
+    """Every kind over so many elements, in turn, in a step that keeps results as long as ``step`` (the arena) does."""
+    trials = {kind: TRIALS[kind](n, arena.device) for kind in kinds}
+    works = {kind: _works(trial, arena, step or arena) for kind, trial in trials.items()}
     timings = iter(clock.in_turn([work for pair in works.values() for work in pair]))
     found = []
     for kind, pair in works.items():
@@ -217,11 +231,14 @@ def _of_size(clock: Clock, arena: Arena, n: int) -> list[KernelSample]:
     return found
 
 
-def _works(trial: Trial, arena: Arena) -> tuple[Pool, ...]:
+def _works(trial: Trial, arena: Arena, step: Arena) -> tuple[Pool, ...]:
     """Forward, and with backward where there is one."""
-    operands = [(trial.shape, trial.dtype)] * trial.n_inputs
+
+    def operands() -> tuple[Tensor, ...]:
+        return tuple(arena.cut(trial.shape, trial.dtype) for _ in range(trial.n_inputs))
+
     with torch.no_grad():
-        incoming = torch.ones_like(trial.work(*(arena.cut(*operand) for operand in operands)))
+        incoming = torch.ones_like(trial.work(*operands()))
 
     def both(*inputs: Tensor) -> Tensor:
         leaves = [each.detach().requires_grad_() for each in inputs]
@@ -229,54 +246,5 @@ def _works(trial: Trial, arena: Arena) -> tuple[Pool, ...]:
         (gradient, *_) = torch.autograd.grad(out, (*leaves, *trial.parameters), incoming, allow_unused=True)
         return gradient
 
-    forward = arena.pool(torch.no_grad()(trial.work), *operands)
-    return (forward, arena.pool(both, *operands)) if trial.has_gradient else (forward,)
-
-
-OPTIMIZERS: dict[str, Callable[[Iterable[Tensor]], torch.optim.Optimizer]] = {
-    "adamw": lambda parameters: torch.optim.AdamW(parameters, fused=True),
-    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, fused=True),
-}
-
-
-def _parameters(n_tensors: int, n: int, device: str) -> list[Tensor]:
-    parameters = [torch.zeros(n, device=device, requires_grad=True) for _ in range(n_tensors)]
-    for parameter in parameters:
-        parameter.grad = torch.full_like(parameter, 1e-3)
-    return parameters
-
-
-def _update(clock: Clock, kind: str, n: int, device: str) -> KernelSample:
-    """One update of ``n`` parameters, each time of others, as a step has them; less one of nearly none."""
-    updates = [OPTIMIZERS[kind](_parameters(1, n, device)) for _ in range(max(1, min(8, 2**24 // n)))]
-    for update in updates:
-        update.step()  # makes its states
-    turn = iter(range(10**9))
-    whole_s = clock.time(lambda: updates[next(turn) % len(updates)].step()).calm_s
-    call_s = clock.time(OPTIMIZERS[kind](_parameters(1, 8, device)).step).calm_s
-    return KernelSample(kind=kind, n_elements=n, forward_s=max(whole_s - call_s, 0.2 * whole_s), backward_s=0.0)
-
-
-def measure_updates(clock: Clock, device: str, *, with_norm: bool) -> UpdateCalls:
-    """What an optimizer's step of 64 tiny tensors takes, and of one, after work that leaves nothing of it in caches."""
-    cold = torch.rand(COLD_BYTES // 4, device=device)
-
-    def seconds(n_tensors: int) -> float:
-        parameters = _parameters(n_tensors, 8, device)
-        step = OPTIMIZERS["adamw"](parameters).step
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-
-        def update() -> None:
-            if with_norm:
-                float(torch.nn.utils.get_total_norm(gradients))
-            step()
-
-        return clock.after(lambda: torch.mul(cold, cold), update)
-
-    one, many = seconds(1), seconds(64)
-    tensor_s = max(many - one, 0.0) / 63.0
-    return UpdateCalls(call_s=max(one - tensor_s, 0.0), tensor_s=tensor_s)
-
-
-COLD_BYTES = 2**23
-"""Work over so much, read and written, comes before an update: caches hold little else afterwards."""
+    forward = step.pool_of(torch.no_grad()(trial.work), operands)
+    return (forward, step.pool_of(both, operands)) if trial.has_gradient else (forward,)

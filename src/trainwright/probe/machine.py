@@ -24,7 +24,6 @@ from trainwright.hardware.machine import (
     load_machine,
     machines_folder,
     save_machine,
-    taught,
     with_spread,
 )
 from trainwright.probe.division import Division, divisions
@@ -45,8 +44,8 @@ def this_machine(
 ) -> MachineProfile:
     """This machine's profile: from the cache if it was measured before, else measured now and kept.
 
-    What was measured while the machine was busy is measured again after BUSY_KEPT_S. What runs taught stays;
-    ``forget_learned`` drops it.
+    What was measured while the machine was busy is measured again after BUSY_KEPT_S. What runs taught was against the
+    old figures, and goes with them; ``forget_learned`` drops it alone.
     """
     who = identity()
     path = machine_path(who)
@@ -56,8 +55,7 @@ def this_machine(
     if who.torch_version == "absent":
         raise MissingExtraError("torch is not installed, so this machine cannot be measured", hint=_INSTALL)
     profile = measure(who, quick=quick, say=say)
-    profile = replace(profile, name=name or (known.name if known else profile.name))
-    return _kept(taught(profile, known.learned if known else {}), path, say)
+    return _kept(replace(profile, name=name or (known.name if known else profile.name)), path, say)
 
 
 def forget_learned() -> MachineProfile:

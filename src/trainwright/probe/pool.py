@@ -58,10 +58,10 @@ class Arena:
         while self.kept_bytes > self.n_bytes // 2 and len(self.kept) > 1:
             self.kept_bytes -= self.kept.popleft()[1]
 
-    def fill(self, shape: tuple[int, ...]) -> None:
-        """Hold as many results of this shape as will ever be, so that memory for them is there."""
-        for _ in range(self.n_bytes // 2 // (4 * prod(shape)) + 1):
-            self.keep(torch.zeros(shape, device=self.device))
+    def touch(self) -> None:
+        """Have memory for all results that will be kept, and half as much again: a page's first use takes long."""
+        held = [torch.ones(2**18, device=self.device) for _ in range(self.n_bytes * 3 // 4 // 2**20)]
+        del held
 
     def pool(self, work: Callable[..., Tensor], *operands: Operand) -> Pool:
         """``work`` on operands of these shapes, others each time."""

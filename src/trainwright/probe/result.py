@@ -6,11 +6,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from trainwright.hardware.cluster import Cluster, NodeGroup
 from trainwright.hardware.device import (
     AttentionCurve,
     Device,
     Efficiency,
+    KernelRate,
     MatmulCurve,
     PassRate,
     ProductCurve,
@@ -71,7 +74,7 @@ def _device(cut: Division, answers: Sequence[Samples], who: Identity) -> Device:
 
 
 def _completed(device: Device, first: Device) -> Device:
-    """The device with the first's kinds of products, where it has none of its own."""
+    """The device with the first's kinds of products, and what the first lost in a large step, where it has no own."""
     own, known = device.efficiency.products, first.efficiency.products
     stream = device.memory_bytes_per_s / first.memory_bytes_per_s
     borrowed = {
@@ -79,7 +82,29 @@ def _completed(device: Device, first: Device) -> Device:
         for kind in known
         if kind not in own
     }
-    return replace(device, efficiency=replace(device.efficiency, products={**own, **borrowed}))
+    efficiency = replace(device.efficiency, products={**own, **borrowed})
+    return replace(device, efficiency=efficiency if efficiency.far_points else _slowed(efficiency, first.efficiency))
+
+
+def _slowed(own: Efficiency, first: Efficiency) -> Efficiency:
+    """As much slower in a large step as the first was."""
+
+    def kernel(kind: str) -> KernelRate:
+        rate, small, far = own.kernels[kind], first.kernels[kind], first.far_kernels[kind]
+
+        def at(rates: tuple[float, ...], near: tuple[float, ...], large: tuple[float, ...]) -> tuple[float, ...]:
+            share = np.interp(rate.elements, far.elements, large) / np.interp(rate.elements, small.elements, near)
+            return tuple(float(each) for each in np.array(rates) * share)
+
+        return KernelRate(
+            elements=rate.elements,
+            forward_per_s=at(rate.forward_per_s, small.forward_per_s, far.forward_per_s),
+            backward_per_s=at(rate.backward_per_s, small.backward_per_s, far.backward_per_s),
+        )
+
+    points = zip(own.stream_points, first.stream_points, first.far_points, strict=True)
+    far_points = tuple((touched, rate * far / small) for (touched, rate), (_, small), (_, far) in points)
+    return replace(own, far_points=far_points, far_kernels={kind: kernel(kind) for kind in first.far_kernels})
 
 
 def _ratio(
@@ -126,6 +151,7 @@ def _efficiency(cut: Division, answers: Sequence[Samples]) -> tuple[dict[str, fl
     small, far, near = (_middle(points) for points in streams)
     block = CPU_BLOCK if cut.device == "cpu" else 1
     products = [s for a in answers for s in a.products]
+    kernels = [s for a in answers for s in a.kernels]
     if cut.device == "cpu":
         products += [s for a in answers for s in fit.plain_products(a.matmuls, bare)]
     widest = max(rate for _, rate in small)
@@ -137,10 +163,11 @@ def _efficiency(cut: Division, answers: Sequence[Samples]) -> tuple[dict[str, fl
         stream=Saturation(best=small[-1][1] / widest, half=0.0),
         transcendental_per_s=statistics.median(a.exp_per_s for a in answers),
         stream_points=small,
-        far_points=far,
+        far_points=far if any(s.is_far for s in kernels) else (),
         near_points=near,
         attention_curves=attention,
-        kernels=fit.kernel_rates([s for a in answers for s in a.kernels]),
+        kernels=fit.kernel_rates([s for s in kernels if not s.is_far]),
+        far_kernels=fit.kernel_rates([s for s in kernels if s.is_far or not s.kind]),
         products=fit.product_curves(products, block),
         update=_middle_calls([a.dispatch.update for a in answers]),
         clipped_update=_middle_calls([a.dispatch.clipped_update for a in answers]),

@@ -75,12 +75,15 @@ class AttentionSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelSample:
-    """One kind of kernel over so many elements, or an optimizer's update of so many parameters, measured."""
+    """One kind of kernel over so many elements, or an optimizer's update of so many parameters, measured; ``is_far``:
+    in a large step.
+    """
 
     kind: str
     n_elements: int
     forward_s: float
     backward_s: float
+    is_far: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,7 @@ def work(orders: Orders, resident_bytes: float = 0.0) -> Samples:
         warm_up(WARM_S)
     clock, arena = _clock(orders), Arena(device=device)
     matmuls = measure_matmuls(clock, arena, orders.dtypes)
-    streams = measure_streams(clock, arena)
+    streams = measure_streams(clock, arena, with_large_step=orders.with_all and orders.device == "cpu")
     exponentials = exp_per_s(clock, device)
     attention = measure_attention(clock, arena, orders.dtypes)
     dispatch = measure_dispatch(clock, device)
