@@ -12,6 +12,7 @@ from operator import attrgetter
 import numpy as np
 
 from trainwright.cost.attention import AttentionShape, cast_attention_s, fused_attention_s, plain_attention_s
+from trainwright.cost.beside import bias_s, has_bias, narrowed_s
 from trainwright.cost.convolution import Operands, passes
 from trainwright.cost.elementwise import cast_s, elementwise_s
 from trainwright.cost.fusion import fused, in_passes, is_scattered
@@ -198,11 +199,6 @@ def n_tensors(op: Op) -> int:
     return max(parts, 1) * (2 if has_bias(op) else 1)
 
 
-def has_bias(op: Matmul) -> bool:
-    """Whether its parameters are more than its weight."""
-    return op.n_parameters > op.k * op.n * op.count * op.n_experts
-
-
 def _matmul(op: Matmul, shard: Shard, how: Arithmetic) -> BlockCost:
     """2 rows n k forward; the same for the input's gradient and again for the weight's."""
     rows = op.rows.at(shard.batch, shard.local_seq)
@@ -225,8 +221,8 @@ def _matmul(op: Matmul, shard: Shard, how: Arithmetic) -> BlockCost:
         if wanted:
             backward_s = backward_s + part_s
             backward_flop = backward_flop + product.flop
-    cast_s, gradient_cast_s = _narrowed_s(op, product, how) if dtype != how.base else (0.0, 0.0)
-    bias = _bias_s(op, product, how) if has_bias(op) else (0.0, 0.0)
+    cast_s, gradient_cast_s = narrowed_s(op, product, how) if dtype != how.base else (0.0, 0.0)
+    bias = bias_s(op, product, how) if has_bias(op) else (0.0, 0.0)
     return BlockCost(
         forward_s=each.forward_s,
         backward_s=backward_s,
@@ -238,35 +234,6 @@ def _matmul(op: Matmul, shard: Shard, how: Arithmetic) -> BlockCost:
         backward_kernels=op.backward_kernels,
         **_matmul_traffic(op, rows, shard, how),
     )
-
-
-def _bias_s(op: Matmul, product: Product, how: Arithmetic) -> tuple[Number, Number]:
-    """Seconds that a bias takes by itself, forward and backward.
-
-    On a CPU it is written over the result of a plain product first and added to it; a GPU adds it to what a convolution
-    wrote (PyTorch, aten/src/ATen/native/cudnn/ConvShared.cpp). Its gradient is a sum of its own, but where fused.
-    """
-    on_cpu = how.device.kind == "cpu"
-    if op.is_convolution if on_cpu else not how.by_kernel:
-        return 0.0, 0.0
-    once = stream_s(how.base_bytes * product.m * product.n * product.count, how.device)
-    return once if on_cpu else 2.0 * once if op.is_convolution else 0.0, once
-
-
-NARROW_PASSES = {"fp8": 4.0, "fp4": 5.0}
-"""Bytes moved for an element made narrow: two read, and one written along rows and one along columns; in NVFP4 two
-read for the largest of the tensor, two to round, half a byte each way. Source: NVIDIA, Transformer Engine 2.x."""
-
-
-def _narrowed_s(op: Matmul, product: Product, how: Arithmetic) -> tuple[Number, Number]:
-    """Seconds in which inputs are made narrow forward, and the output's gradients backward.
-
-    Fused norms write what they feed to a product in the narrow format themselves, but not in block-scaled formats.
-    """
-    each, stack = NARROW_PASSES.get(how.low, 4.0), how.stack
-    from_norm = op.split == "column" and stack.fused and not stack.block_scaled and how.low != "fp4"
-    inputs, outputs = product.m * product.k * product.count, product.m * product.n * product.count
-    return 0.0 if from_norm else stream_s(each * inputs, how.device), stream_s(each * outputs, how.device)
 
 
 def local_product(op: Matmul, rows: Number, shard: Shard) -> Product:

@@ -151,9 +151,8 @@ def open_session(folder: Path, plan: PlanRecord, place: Place, tell: Callable[..
         micro_batch=micro_size(strategy, mesh.dp_index),
         settled_step=settled_at(model, job.transfer, n_steps_of(job)),
     )
-    if place.leads:
-        for note in notes:
-            session.note(note)
+    for note in notes if place.leads else ():
+        session.note(note)
     return session
 
 
