@@ -66,9 +66,15 @@ def test_what_is_legal_and_seldom_meant_is_said(capsys: pytest.CaptureFixture[st
     assert "tp 16 crosses nodes of 8 devices" in told
 
 
-def test_too_much_memory_is_a_no() -> None:
-    found = json.loads(run("estimate", "llama-3-70b", "--on", "1xRTX-4090", "--batch", "1", "--seq", "512", "--json"))
-    assert found["fits"] == "no"
+def test_too_much_memory_is_a_no_and_little_that_is_trained_a_yes(capsys: pytest.CaptureFixture[str]) -> None:
+    card = ["estimate", "llama-2-7b", "--on", "1xRTX-4090", "--stack", "litgpt", "--batch", "1", "--seq", "512"]
+    every, lora, qlora = (json.loads(run(*card, *extra, "--json")) for extra in ((), ("--lora", "8"), ("--qlora", "8")))
+    assert (every["fits"], qlora["fits"]) == ("no", "yes")
+    assert qlora["memory"]["parameters"] < 0.4 * lora["memory"]["parameters"] < 0.4 * 13.0 * 2**30
+    for wrong, said in ((["--lora", "8", "--qlora", "8"], "two ways"), (["--lora", "0"], "rank 0 are none")):
+        with pytest.raises(SystemExit) as stop:
+            main([*card, *wrong])
+        assert (stop.value.code, said in capsys.readouterr().err) == (2, True)
 
 
 def test_cite_lists_every_part() -> None:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EstimateOptions:
-    """What the command line says, as text; None: the job's own, or the usual. ``on``: a cluster, or this machine."""
+    """What the command line says, as text; None: the job's own, or the usual. ``on``: a cluster, or this machine.
+
+    ``lora``, ``qlora``: the rank of updates beside frozen weights, in the training precision or in 4 bits.
+    """
 
     on: str = HERE
     strategy: str = ""
@@ -32,6 +35,8 @@ class EstimateOptions:
     prices: Path | None = None
     serve: str | None = None
     inputs: tuple[str, ...] = ()
+    lora: int | None = None
+    qlora: int | None = None
 
 
 def estimate(subject: str, options: EstimateOptions, tell: Callable[[str], None]) -> Forecast | ServingAnswer:
@@ -52,6 +57,8 @@ def estimate(subject: str, options: EstimateOptions, tell: Callable[[str], None]
         optimizer=options.optimizer,  # type: ignore[arg-type]  # click lets nothing else through
         serve=options.serve,
         inputs=tuple(parse_input(text) for text in options.inputs),
+        lora_rank=_rank(options),
+        quantized_base=options.qlora is not None,
     )
     found = read_subject(subject, asked, capturer((options.on,), tell))
     for note in found.notes:
@@ -71,6 +78,23 @@ def estimate(subject: str, options: EstimateOptions, tell: Callable[[str], None]
     if judging := view_note(found, made.choice):
         tell(f"note: {judging}")
     return made
+
+
+def _rank(options: EstimateOptions) -> int | None:
+    """The rank of low-rank updates, where they alone are trained."""
+    from trainwright.errors import InvalidInputError
+
+    if options.lora is not None and options.qlora is not None:
+        raise InvalidInputError(
+            f"--lora {options.lora} and --qlora {options.qlora} are two ways of training", hint="leave one out"
+        )
+    rank = options.lora if options.qlora is None else options.qlora
+    if rank is not None and (rank < 1 or options.serve is not None):
+        raise InvalidInputError(
+            f"updates of rank {rank} " + ("are none" if rank < 1 else "are trained, and --serve trains nothing"),
+            hint="--lora 16 for a step of training, without --serve",
+        )
+    return rank
 
 
 def _shared(found: Subject, n_devices: int, tell: Callable[[str], None]) -> Subject:

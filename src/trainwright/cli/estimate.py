@@ -24,6 +24,8 @@ EXAMPLE = 'trainwright estimate llama-3-8b --on "8xH100-SXM" --strategy "dp=8,ze
 @click.option("--steps", type=int, help="Optimizer steps of the whole job.")
 @click.option("--tokens", metavar="COUNT", help='Tokens of the whole job, as "300B".')
 @click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw", "adamw8bit", "adafactor", "muon"]))
+@click.option("--lora", type=int, metavar="RANK", help="Train low-rank updates of this rank beside frozen weights.")
+@click.option("--qlora", type=int, metavar="RANK", help="The same beside weights frozen in 4 bits.")
 @click.option("--prices", type=click.Path(path_type=Path), metavar="FILE", help="Your own prices, a TOML file.")
 @click.option("--rule-of-thumb", is_flag=True, help="Show the usual rules of thumb beside ours, and why they differ.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")

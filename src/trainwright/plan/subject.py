@@ -33,7 +33,8 @@ USUAL_SAMPLES = 32
 class Asked:
     """What the command line adds to a model, or changes in a job; None: as the job says, or the usual.
 
-    ``serve``: what a serving job is asked, as text. ``inputs``: what code is fed with.
+    ``serve``: what a serving job is asked, as text. ``inputs``: what code is fed with. ``lora_rank``: low-rank
+    updates alone are trained, ``quantized_base``: beside weights in 4 bits.
     """
 
     batch: int | None = None
@@ -43,6 +44,8 @@ class Asked:
     optimizer: OptimizerName | None = None
     serve: str | None = None
     inputs: tuple[Input, ...] = ()
+    lora_rank: int | None = None
+    quantized_base: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +53,7 @@ class Subject:
     """A job with its model priced; ``strategy`` and ``cluster`` where a plan made before gives them.
 
     ``notes``: what was assumed, for people. ``known``: the model where it was captured from the job's code.
-    ``usual_batch``: nobody gave the global batch.
+    ``usual_batch``: nobody gave the global batch. ``lora_rank``, ``quantized_base``: as asked on the command line.
     """
 
     job: Job
@@ -60,6 +63,8 @@ class Subject:
     cluster: str | None = None
     notes: tuple[str, ...] = ()
     usual_batch: bool = False
+    lora_rank: int | None = None
+    quantized_base: bool = False
 
     @property
     def n_steps(self) -> float | None:
@@ -84,7 +89,10 @@ class Subject:
     @property
     def workload(self) -> Workload:
         """What is priced of the job, with what making its samples takes."""
-        return self.job.workload if self.known is None else replace(self.job.workload, sample_s=self.known.sample_s)
+        work = self.job.workload if self.known is None else replace(self.job.workload, sample_s=self.known.sample_s)
+        if self.lora_rank is None:
+            return work
+        return replace(work, objective="lora", lora_rank=self.lora_rank, quantized_base=self.quantized_base)
 
 
 Know = Callable[[Job], tuple[Job, Known | None]]
@@ -209,4 +217,6 @@ def _complete(job: Job, asked: Asked, know: Know | None) -> Subject:
         notes=tuple(notes),
         known=known,
         usual_batch=not job.global_batch and asked.batch is None,
+        lora_rank=asked.lora_rank,
+        quantized_base=asked.quantized_base,
     )
