@@ -10,6 +10,7 @@ Messages from a worker: ("port", n), ("event", anything), ("beat", step, what it
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -184,6 +185,17 @@ def is_of_the_wire(message: str) -> bool:
         "NCCL",
     )
     return any(word in message for word in words)
+
+
+def said_of_the_wire(message: str) -> str:
+    """The fact in it, without the places in a library's code and its advice.
+
+    >>> said_of_the_wire("[/pytorch/third_party/gloo/pair.cc:537] Read error [127.0.0.1]:1: Connection reset by peer. "
+    ...     "This is typically caused by a remote worker hanging")
+    'Read error [127.0.0.1]:1: Connection reset by peer'
+    """
+    first = re.sub(r"\[\S+\.(cc|cpp|h):\d+\]\s*", "", message.splitlines()[0])
+    return first.partition(" This is typically")[0].rstrip(".")
 
 
 def _sign(worker: _Worker) -> Sign:

@@ -17,7 +17,7 @@ from trainwright.records.plan import FILE_NAME as PLAN_NAME
 from trainwright.records.plan import read_plan
 from trainwright.records.run import RunRecord, read_run
 from trainwright.runtime.heartbeat import Heartbeat
-from trainwright.runtime.launch import GO_ON, is_of_the_wire
+from trainwright.runtime.launch import GO_ON, is_of_the_wire, said_of_the_wire
 from trainwright.runtime.place import Place, connect, join
 from trainwright.runtime.rollcall import facts_here, roll_call
 from trainwright.train.elastic import Replan, hang_timeout_s, settle_plan
@@ -51,7 +51,7 @@ def run_joined(launched: Launched, folder: Path, tell: Callable[[Any], None], re
         if not is_of_the_wire(str(error)):
             raise
         lost = WorkerLostError(
-            f"process {place.rank} lost another process: {str(error).splitlines()[0]}",
+            f"process {place.rank} lost another process: {said_of_the_wire(str(error))}",
             hint=f"the process that went first says why; {GO_ON}",
         )
         lost.told = not _is_first_to_say(store, lost, key="lost")
