@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
+from tools.kernel_kin import fit_knee, generation, has_slots, limited, median_of
 from tools.measured_ops import Array, Samples, samples
 
 from trainwright.cost.matmul import Product, matmul_s
@@ -195,49 +196,11 @@ def fit(groups: Sequence[Samples]) -> Fit:
     )
 
 
-def power_ratio(name: str, kind: str) -> float:
-    """Watts for each TFLOP/s of the datasheet, a FLOP's energy taken to halve every 3.5 years (2018 = 1).
-
-    Parts with little power for their peak (T4, P4, MI100) cannot hold their clock in large products.
-    """
-    made = device(name)
-    peak = made.flop_per_s.get("fp32" if kind == "vector" else "bf16") or made.flop_per_s.get("fp16", 0.0)
-    if kind == "vector" and made.architecture.startswith("CDNA"):
-        peak = made.vector_flop_per_s.get("fp32", peak / 2.0) * 2.0
-    if not made.power_w or not peak or made.year is None:
-        return float("inf")
-    return float(made.power_w / (peak / 1e12) * 2.0 ** ((made.year - 2018) / 3.5))
-
-
-def limited(name: str, kind: str, knee: float) -> float:
-    """Share of its best that a device's power lets it hold: 1 above the knee."""
-    return min(1.0, power_ratio(name, kind) / knee)
-
-
-def fit_knee(bests: Mapping[str, float], kind: str) -> float:
-    """The knee that makes the devices' bests, freed from it, most alike."""
-    knees = np.geomspace(0.3, 30.0, 60)
-
-    def spread(knee: float) -> float:
-        free = np.log([best / limited(name, kind, knee) for name, best in bests.items()])
-        return float(np.abs(free - np.median(free)).mean())
-
-    return float(knees[int(np.argmin([spread(knee) for knee in knees]))])
-
-
 def best_of_relatives(name: str, kind: str, made: Fit) -> float:
-    """The median best of the same architecture (or of all), each freed from its own power limit, held to this one's."""
+    """The median best of its kin, each freed from its own power limit, held to this one's."""
     knee = made.knees[kind]
     free = ((other, best / limited(other, kind, knee)) for other, best in made.bests[kind].items())
-    return round(median_of(free, name) * limited(name, kind, knee), 2)
-
-
-def median_of(values: Iterable[tuple[str, float]], name: str) -> float:
-    """The median over devices of the same architecture, or over all of them."""
-    known = list(values)
-    mine = device(name).architecture
-    same = [value for other, value in known if device(other).architecture == mine]
-    return float(np.median(same or [value for _, value in known]))
+    return round(median_of(free, name, has_slots if kind == "vector" else generation) * limited(name, kind, knee), 2)
 
 
 def predicted(group: Samples, made: Fit) -> Array:
@@ -249,10 +212,10 @@ def predicted(group: Samples, made: Fit) -> Array:
     for part in {"stream", group.kind} - set(own):
         known = [(name, parts[part]) for name, parts in made.streams.items() if part in parts]
         if part == "reduction":
-            own[part] = median_of(known, group.device)
+            own[part] = median_of(known, group.device, lambda other: other)
         elif known:
-            best = median_of(((name, share.best) for name, share in known), group.device)
-            half = median_of(((name, share.half) for name, share in known), group.device)
+            best = median_of(((name, share.best) for name, share in known), group.device, generation)
+            half = median_of(((name, share.half) for name, share in known), group.device, generation)
             own[part] = Saturation(best=best, half=half)
     return errors(group, changed(group.device, **own))
 
@@ -284,7 +247,7 @@ def check(groups: Sequence[Samples], everything: Fit) -> list[str]:
 
     blind, fitted = table(groups, left_out), table(groups, lambda _: everything)
     return [
-        "Each device's constants from other devices only (same architecture first, then all), its datasheet beside:",
+        "Each device's constants from others only (its architecture, else its kin, else all), its datasheet beside:",
         "",
         *blind,
         "",
