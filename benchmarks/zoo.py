@@ -1,6 +1,7 @@
 """Predicted beside measured over the zoo on this CPU: step time and peak memory, at two batch sizes each.
 
-    PYTHONPATH=src:. OMP_NUM_THREADS=1 python benchmarks/zoo.py [NAME...] [--profile FILE] [--no-time] [--write]
+    PYTHONPATH=src:. OMP_NUM_THREADS=1 python benchmarks/zoo.py [NAME...] [--strangers] [--profile FILE] [--no-time]
+        [--write]
 
 Predictions: capture on meta, priced by cost.step from the machine's probe (measured now in at most 20 s unless it was).
 Measurements: forward, backward, fused AdamW, one process; time is the median of steps, peak that of the CPU allocator.
@@ -21,7 +22,7 @@ sys.path[:0] = [str(Path(__file__).parents[1])]
 sys.path = [each for each in sys.path if Path(each).absolute() != Path(__file__).parent]
 
 import torch  # noqa: E402
-from benchmarks.zoo import ZOO, Case, Entry  # noqa: E402
+from benchmarks.zoo import STRANGERS, ZOO, Case, Entry  # noqa: E402
 
 from trainwright.capture.inputs import example_of  # noqa: E402
 from trainwright.capture.meta import built_on_meta  # noqa: E402
@@ -179,6 +180,7 @@ def main() -> None:
     """Print the table; write it where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
+    parser.add_argument("--strangers", action="store_true", help="six models the cost model was not made with")
     parser.add_argument("--profile", type=Path)
     parser.add_argument("--no-time", action="store_true")
     parser.add_argument("--write", action="store_true")
@@ -194,13 +196,13 @@ def main() -> None:
         keep_pages()
         torch.set_num_threads(cluster.groups[0].device.n_threads)
     rows = []
-    for entry in ZOO:
+    for entry in STRANGERS if given.strangers else ZOO:
         for factor in (1, 2):
             if not given.names or entry.name in given.names:
                 rows.append(row(entry, factor * entry.timed.batch, cluster, not given.no_time))
                 print(line(rows[-1]), flush=True)
     print(summary(rows))
-    if given.write and cluster is not None:
+    if given.write and cluster is not None and not given.strangers:
         write_page(page(rows, f"{profile.description}, measured {profile.measured_at[:10]}"))
 
 

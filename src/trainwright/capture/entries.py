@@ -152,13 +152,18 @@ def _saved_as(record: SavedRecord) -> tuple[SavedDtype, float]:
 def aligned(traces: Sequence[list[Entry]]) -> list[tuple[Entry, list[Counter[str]]]]:
     """The entries of the first trace, each with its amounts in every trace.
 
-    Op by op in modules that ran the same ops each time; where a loop ran more often (over time steps, say), the
-    module's ops of one kind on one weight are taken together.
+    Op by op in modules that ran the same ops each time; where a loop ran more often (over time steps, say), or took one
+    weight LOOPED times, the module's ops of one kind on one weight are taken together.
     """
     sequences = [_names_by_module(entries) for entries in traces]
     same = {m for m in sequences[0] if all(s.get(m) == sequences[0][m] for s in sequences)}
+    uses = Counter((entry.module, entry.op.name, entry.op.parameters) for entry in traces[0] if entry.op.parameters)
+    same -= {module for (module, *_), times in uses.items() if times >= LOOPED}
     keyed = [_keyed(entries, same) for entries in traces]
     return [(group[0], [_total(k.get(key, [])) for k in keyed]) for key, group in keyed[0].items()]
+
+
+LOOPED = 8
 
 
 def _names_by_module(entries: list[Entry]) -> dict[str, list[str]]:
