@@ -71,6 +71,7 @@ def test_too_much_memory_is_a_no_and_little_that_is_trained_a_yes(capsys: pytest
     every, lora, qlora = (json.loads(run(*card, *extra, "--json")) for extra in ((), ("--lora", "8"), ("--qlora", "8")))
     assert (every["fits"], qlora["fits"]) == ("no", "yes")
     assert qlora["memory"]["parameters"] < 0.4 * lora["memory"]["parameters"] < 0.4 * 13.0 * 2**30
+    assert qlora["step_s"] > lora["step_s"]  # weights of 4 bits are made wide for every product
     for wrong, said in ((["--lora", "8", "--qlora", "8"], "two ways"), (["--lora", "0"], "rank 0 are none")):
         with pytest.raises(SystemExit) as stop:
             main([*card, *wrong])

@@ -27,6 +27,21 @@ def bias_s(op: Matmul, product: Product, how: Arithmetic) -> tuple[Number, Numbe
     return once if on_cpu else 2.0 * once if op.is_convolution else 0.0, once
 
 
+FOUR_BIT_PASSES = 10.0
+"""Bytes that making a 4-bit weight wide takes as long as: half a byte is read, looked up, and two are written, at a
+quarter of the bandwidth. bitsandbytes on A100: 150 G weights a second (LitGPT's resource tables, with and without)."""
+
+
+def widened_s(op: Matmul, product: Product, how: Arithmetic) -> Number:
+    """Seconds in which weights kept in 4 bits are made wide before a product, forward and again backward.
+
+    Source: Dettmers et al., QLoRA, arXiv:2305.14314, section 3.
+    """
+    if not op.n_parameters or op.split == "vocabulary":
+        return 0.0
+    return stream_s(FOUR_BIT_PASSES * product.n * product.k * product.count, how.device)
+
+
 NARROW_PASSES = {"fp8": 4.0, "fp4": 5.0}
 """Bytes moved for an element made narrow: two read, and one written along rows and one along columns; in NVFP4 two
 read for the largest of the tensor, two to round, half a byte each way. Source: NVIDIA, Transformer Engine 2.x."""

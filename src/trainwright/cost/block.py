@@ -12,7 +12,7 @@ from operator import attrgetter
 import numpy as np
 
 from trainwright.cost.attention import AttentionShape, cast_attention_s, fused_attention_s, plain_attention_s
-from trainwright.cost.beside import bias_s, has_bias, narrowed_s
+from trainwright.cost.beside import bias_s, has_bias, narrowed_s, widened_s
 from trainwright.cost.convolution import Operands, passes
 from trainwright.cost.elementwise import cast_s, elementwise_s
 from trainwright.cost.fusion import fused, in_passes, is_scattered
@@ -223,9 +223,10 @@ def _matmul(op: Matmul, shard: Shard, how: Arithmetic) -> BlockCost:
             backward_flop = backward_flop + product.flop
     cast_s, gradient_cast_s = narrowed_s(op, product, how) if dtype != how.base else (0.0, 0.0)
     bias = bias_s(op, product, how) if has_bias(op) else (0.0, 0.0)
+    wide_s = widened_s(op, product, how) if how.four_bits else 0.0
     return BlockCost(
-        forward_s=each.forward_s,
-        backward_s=backward_s,
+        forward_s=each.forward_s + wide_s,
+        backward_s=backward_s + wide_s,
         forward_stream_s=cast_s + bias[0],
         backward_stream_s=gradient_cast_s + (bias[1] if wants_weights else 0.0),
         flop=product.flop,

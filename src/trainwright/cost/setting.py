@@ -50,4 +50,5 @@ def arithmetic(strategy: Strategy, workload: Workload, group: NodeGroup, stack: 
         device=group.device,
         stack=stack,
         lora=workload.objective == "lora",
+        four_bits=workload.quantized_base,
     )

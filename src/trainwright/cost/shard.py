@@ -36,6 +36,7 @@ class Shard:
 class Arithmetic:
     """How numbers are kept and multiplied: ``low`` dtype of the wide matmuls, ``base`` of everything else.
 
+    ``four_bits``: the blocks' weights are kept in 4 bits and made wide for each product.
     ``narrow``: under autocast, whether what flows between products stays in 16 bits.
     """
 
@@ -44,6 +45,7 @@ class Arithmetic:
     device: Device
     stack: Stack
     lora: bool = False
+    four_bits: bool = False
     narrow: bool = False
 
     @property

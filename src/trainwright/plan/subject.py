@@ -202,9 +202,8 @@ def _complete(job: Job, asked: Asked, know: Know | None) -> Subject:
         notes.append(f"a global batch of {batch} sequences, a million tokens (--batch)")
     if seq > model.max_seq:
         notes.append(f"{seq} tokens are more than the {model.max_seq} that {model.name} was made for")
-    stopping = job.stopping
-    if asked.steps is not None or asked.tokens is not None:
-        stopping = Stopping(steps=asked.steps, tokens=asked.tokens)
+    is_told = asked.steps is not None or asked.tokens is not None
+    stopping = Stopping(steps=asked.steps, tokens=asked.tokens) if is_told else job.stopping
     optimizer = replace(job.optimizer, name=asked.optimizer) if asked.optimizer else job.optimizer
     whole = replace(job, global_batch=batch, seq=seq, stopping=stopping, optimizer=optimizer)
     if batch < 1 or seq < 1:
