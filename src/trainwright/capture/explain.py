@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from trainwright.capture.guess import is_foreign
-from trainwright.capture.trace import Recorder
+from trainwright.capture.trace import Recorder, TooManyOpsError
 from trainwright.errors import InvalidInputError, TrainwrightError
 
 _SHAPE_WORDS = (
@@ -33,7 +33,7 @@ def explained(module: nn.Module, recorder: Recorder | None = None) -> Iterator[N
     """Turn what a module raises while it is traced into an InvalidInputError that names the place."""
     try:
         yield
-    except TrainwrightError:
+    except (TrainwrightError, TooManyOpsError):
         raise
     except Exception as error:  # the edge to user code: whatever it raises is the user's to read
         raise _explanation(error, module, recorder) from error

@@ -24,7 +24,6 @@ from trainwright.capture.guess import Guess, Guesser, like_inputs, user_line
 from trainwright.capture.scratch import LOSSES, lstm_workspace_bytes, scratch_bytes
 from trainwright.capture.standin import SHAPES, Kernels, StandIns
 from trainwright.capture.traffic import detail, has_channels_last, traffic
-from trainwright.errors import TrainwrightError
 
 Phase = Literal["forward", "backward", "optimizer"]
 
@@ -127,7 +126,7 @@ _NOTHING_DONE = frozenset(
 _CHECK = "_device_dtype_check_for_fused"
 
 
-class TooManyOpsError(TrainwrightError):
+class TooManyOpsError(Exception):
     """A step of more ops than were to be recorded: a loop in Python over a long sequence."""
 
 
