@@ -79,7 +79,7 @@ def run_process(folder: Path, place: Place, tell: Callable[..., None]) -> RunRec
     """Carry out the folder's plan as one process; the leader returns (and writes) the record of the run."""
     settle_process(place)
     session: Session | None = None
-    tracked = Tracked(tell)
+    tracked, is_known = Tracked(tell), False
     try:
         session = open_session(folder, read_plan(folder), place, tracked)
         session.resume()
@@ -90,8 +90,11 @@ def run_process(folder: Path, place: Place, tell: Callable[..., None]) -> RunRec
         with _stop_signals(session):
             train(session)
         _end_sync(session)
-        return _conclude_together(session, "finished", agreed=True)
+        record = _conclude_together(session, "finished", agreed=True)
+        is_known = True
+        return record
     except TrainwrightError as error:
+        is_known = True
         if session is not None:
             session.saver.give_up(GIVE_UP_S)
             status = {75: "preempted", 130: "interrupted"}.get(error.exit_code, "failed")
@@ -101,8 +104,8 @@ def run_process(folder: Path, place: Place, tell: Callable[..., None]) -> RunRec
         if session is not None and session.steps_file is not None:
             session.steps_file.close()
         tracked.end()
-        if session is None or not session.saver.is_writing:
-            leave()
+        if is_known and (session is None or not session.saver.is_writing):
+            leave()  # gloo may abort when it is taken down amid work, and a traceback would never be told
 
 
 def settle_process(place: Place) -> None:
