@@ -30,7 +30,7 @@ def only_run_in(folder: Path) -> Iterator[None]:
         ) from error
     try:
         deadline = time.monotonic() + ORPHANS_S
-        while not _is_taken(descriptor):
+        while not takes(descriptor):
             owner = _owner(folder)
             if _lives(owner) or time.monotonic() > deadline:
                 raise InvalidInputError(
@@ -54,13 +54,13 @@ def is_free(folder: Path) -> bool:
     except OSError:
         return False
     try:
-        return _is_taken(descriptor) or not _lives(_owner(folder))
+        return takes(descriptor) or not _lives(_owner(folder))
     finally:
         os.close(descriptor)
 
 
-def _is_taken(descriptor: int) -> bool:
-    """Whether the lock is ours now."""
+def takes(descriptor: int) -> bool:
+    """Whether the lock on an open file is ours now."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from trainwright.errors import InvalidInputError
+from trainwright.records.lock import takes
 
 STRAGGLERS_NAME = ".workers"
 STRAGGLERS_S = 30.0
@@ -26,7 +27,7 @@ def await_stragglers(folder: Path) -> None:
     descriptor = os.open(folder / STRAGGLERS_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     deadline = time.monotonic() + STRAGGLERS_S
     try:
-        while not _is_free(descriptor):
+        while not takes(descriptor):
             if time.monotonic() > deadline:
                 raise InvalidInputError(
                     f"processes of an earlier run are still at work in {folder} after {STRAGGLERS_S:.0f} s",
@@ -35,11 +36,3 @@ def await_stragglers(folder: Path) -> None:
             time.sleep(0.02)
     finally:
         os.close(descriptor)
-
-
-def _is_free(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
