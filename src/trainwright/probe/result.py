@@ -83,7 +83,8 @@ def _completed(device: Device, first: Device) -> Device:
         if kind not in own
     }
     efficiency = replace(device.efficiency, products={**own, **borrowed})
-    return replace(device, efficiency=efficiency if efficiency.far_points else _slowed(efficiency, first.efficiency))
+    is_told = bool(efficiency.far_points) or not first.efficiency.far_points  # GPUs have no large steps
+    return replace(device, efficiency=efficiency if is_told else _slowed(efficiency, first.efficiency))
 
 
 def _slowed(own: Efficiency, first: Efficiency) -> Efficiency:

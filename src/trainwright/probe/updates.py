@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
+from trainwright.cost.footprint import STATE_BYTES
 from trainwright.hardware.device import FOOTPRINTS, UpdateCalls
 from trainwright.probe.clock import Clock
 from trainwright.probe.samples import KernelSample
@@ -24,8 +26,6 @@ def _parameters(n_tensors: int, n: int, device: str) -> list[Tensor]:
     return parameters
 
 
-STATE_BYTES = 16
-"""A parameter, its gradient and two moments, in fp32."""
 FAR_ELEMENTS = 2**20
 
 
@@ -41,30 +41,32 @@ def measure_optimizers(clock: Clock, device: str, sizes: Iterable[int], *, with_
 def _update(clock: Clock, kind: str, n: int, device: str, footprint: int) -> list[KernelSample]:
     """Updates of ``n`` parameters, each time of others until the footprint is gone over; less one of nearly none.
 
-    The norm is of gradients that were not touched for as long.
+    The norm is of the gradients whose turn comes next, untouched for longest.
     """
-    updates = [OPTIMIZERS[kind](_parameters(1, n, device)) for _ in range(max(1, footprint // (STATE_BYTES * n)))]
+    n_updates = max(1, footprint // int(STATE_BYTES * n))
+    updates = deque(OPTIMIZERS[kind](_parameters(1, n, device)) for _ in range(n_updates))
     for update in updates:
         update.step()  # makes its states
-    turn = iter(range(10**9))
-    whole_s = clock.time(lambda: updates[next(turn) % len(updates)].step()).calm_s
+
+    def step() -> None:
+        updates.rotate(-1)
+        updates[0].step()
+
+    whole_s = clock.time(step).calm_s
     call_s = clock.time(OPTIMIZERS[kind](_parameters(1, 8, device)).step).calm_s
     forward_s, is_far = max(whole_s - call_s, 0.2 * whole_s), footprint > FOOTPRINTS[0]
     found = [KernelSample(kind=kind, n_elements=n, forward_s=forward_s, backward_s=0.0, is_far=is_far)]
     if kind == "adamw":
-        gradients = [[update.param_groups[0]["params"][0].grad] for update in updates]
-        nothing, last = [torch.zeros(8, device=device)], iter(range(10**9))
-
-        def before() -> None:
-            updates[next(turn) % len(updates)].step()
-
-        whole_s = clock.after(
-            before, lambda: float(torch.nn.utils.get_total_norm(gradients[next(last) % len(gradients)]))
-        )
-        call_s = clock.after(before, lambda: float(torch.nn.utils.get_total_norm(nothing)))
+        nothing = torch.zeros(8, device=device)
+        whole_s = clock.after(step, lambda: _norm(updates[1 % n_updates].param_groups[0]["params"][0].grad))
+        call_s = clock.after(step, lambda: _norm(nothing))
         norm_s = max(whole_s - call_s, 0.2 * whole_s)
         found.append(KernelSample(kind="norm", n_elements=n, forward_s=norm_s, backward_s=0.0, is_far=is_far))
     return found
+
+
+def _norm(gradient: Tensor) -> float:
+    return float(torch.nn.utils.get_total_norm([gradient]))
 
 
 def measure_updates(clock: Clock, device: str, *, with_norm: bool) -> UpdateCalls:
