@@ -4,9 +4,10 @@
     python -m tools.fit_kernels --check    leave one device out at a time; write the tables into docs/accuracy.md
 
 What is fitted: the shape of the matmul curve (half_k, half_side, wave, traffic) once for plain cores and once for
-matrix units; one ``best`` for each device and kind of unit; the streaming and reducing shares of each device; the
-attention shares. A source's own overhead per op (one number a source) is fitted beside them and stays here: it is the
-harness's, not the device's. Devices without measurements keep tools/efficiency_quoted.toml, with the shared shapes.
+matrix units; one ``best`` for each device and kind of unit, and what a part's power leaves of it; the streaming and
+reducing shares of each device; what norms and softmax read again (tools/fit_rows.py); the attention shares. A source's
+own overhead per op (one number a source) is fitted beside them and stays here: it is the harness's, not the device's.
+Devices without measurements keep tools/efficiency_quoted.toml, with the shared shapes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from tools.kernel_kin import fit_knee, generation, has_slots, limited, median_of
+from tools.fit_rows import Rows, changed, fit_rows, loss, row_errors, stream_of
+from tools.kernel_kin import fit_knee, generation, has_slots, limited, median_of, unit
 from tools.measured_ops import Array, Samples, samples
 
 from trainwright.cost.matmul import Product, matmul_s
@@ -47,23 +49,21 @@ class Shape:
     half_side: float
     wave: float
     traffic: float
+    burst_s: float
+    knee: float
     overhead_s: Mapping[str, float]
 
 
-def unit(group: Samples) -> str:
-    """Plain cores multiply fp32, matrix units the rest."""
-    return "vector" if group.dtype == "fp32" else "tensor"
+def unit_of(group: Samples) -> str:
+    """Which unit multiplies a group's products."""
+    return unit(group.device, group.dtype)
 
 
 def errors(group: Samples, made: Device) -> Array:
-    """log(predicted / measured) of each sample."""
+    """log(predicted / measured) of each sample that is no product."""
     sizes = group.sizes.T
-    if group.kind == "matmul":
-        product = Product(m=sizes[0], n=sizes[1], k=sizes[2], count=sizes[3])
-        seconds = matmul_s(product, group.dtype, made)
-    elif group.kind in ("stream", "reduction"):
-        seconds = stream_s(sizes[0], made, is_reduction=group.kind == "reduction")
-        seconds = seconds + STREAM_OVERHEAD_S.get(group.source, 0.0)
+    if group.kind == "stream":
+        seconds = stream_s(sizes[0], made) + STREAM_OVERHEAD_S.get(group.source, 0.0)
     else:
         share = getattr(made.efficiency, group.kind).share(sizes[0])
         seconds = made.launch_s + sizes[0] / (made.flop_per_s[group.dtype] * share)
@@ -71,27 +71,33 @@ def errors(group: Samples, made: Device) -> Array:
     return found
 
 
-def loss(found: Array) -> float:
-    """Mean absolute error of the logarithm, each sample counting for one at most."""
-    return float(np.minimum(np.abs(found), 1.0).mean())
+def product_errors(group: Samples, best: float, shape: Shape) -> Array:
+    """The same of products: a part that its power holds back starts them at its full clock.
 
-
-def weighed(group: Samples, made: Device) -> float:
-    """The loss of a group, weighed by how many samples it has."""
-    return loss(errors(group, made)) * float(len(group.seconds))
+    Harnesses run each for a moment, a training run for hours: ``best`` is of the latter, and reached in products far
+    longer than ``burst_s``.
+    """
+    made = with_curve(group, best, shape)
+    sizes = group.sizes.T
+    product = Product(m=sizes[0], n=sizes[1], k=sizes[2], count=sizes[3])
+    work_s = np.asarray(matmul_s(product, group.dtype, made)) - made.launch_s
+    held = limited(group.device, unit_of(group), shape.knee)
+    seconds = made.launch_s + work_s * (held + (1.0 - held) * work_s / (work_s + shape.burst_s))
+    found: Array = np.log(seconds / group.seconds)
+    return found
 
 
 def with_curve(group: Samples, best: float, shape: Shape) -> Device:
     """The device with this curve for the group's dtype and its source's overhead."""
     base = device(group.device)
-    tile = BATCHED_TILE.get(base.architecture) if unit(group) == "vector" else None
+    tile = BATCHED_TILE.get(base.architecture) if unit_of(group) == "vector" else None
     curve = MatmulCurve(
         best=best,
         half_k=shape.half_k,
         half_side=shape.half_side,
         wave=shape.wave,
         traffic=shape.traffic,
-        tiles="vector" if unit(group) == "vector" else "tensor",
+        tiles="vector" if unit_of(group) == "vector" else "tensor",
         batched_tile=tile,
         n_units=base.n_units or 132,
     )
@@ -104,7 +110,9 @@ def fit_bests(groups: Sequence[Samples], shape: Shape) -> dict[str, float]:
     bests = {}
     for name in sorted({group.device for group in groups}):
         mine = [group for group in groups if group.device == name]
-        losses = [sum(weighed(group, with_curve(group, best, shape)) for group in mine) for best in GRID]
+        losses = [
+            sum(loss(product_errors(group, best, shape)) * float(len(group.seconds)) for group in mine) for best in GRID
+        ]
         bests[name] = round(float(GRID[int(np.argmin(losses))]), 2)
     return bests
 
@@ -113,28 +121,32 @@ def fit_matmuls(groups: Sequence[Samples], rounds: int = 2) -> tuple[Shape, dict
     """Shape and bests by turns: a grid for each best, Nelder-Mead for what is shared."""
     sources = sorted({group.source for group in groups})
 
-    def shape_of(point: Array) -> Shape:
-        overheads = np.exp(np.clip(point[4:], np.log(1e-6), np.log(6e-5)))
+    def shape_of(point: Array, knee: float) -> Shape:
+        overheads = np.exp(np.clip(point[5:], np.log(1e-6), np.log(6e-5)))
         return Shape(
             half_k=float(np.clip(np.exp(point[0]), 1.0, 600.0)),
             half_side=float(np.clip(np.exp(point[1]), 0.1, 100.0)),
             wave=float(np.clip(point[2], 0.0, 1.0)),
             traffic=float(np.clip(point[3], 1.0, 2.0)),
+            burst_s=float(np.clip(np.exp(point[4]), 1e-5, 1e-2)),
+            knee=knee,
             overhead_s=dict(zip(sources, overheads.tolist(), strict=True)),
         )
 
-    point = np.array([np.log(60.0), np.log(16.0), 0.3, 1.2, *[np.log(1e-5)] * len(sources)])
-    bests: dict[str, float] = {}
+    point = np.array([np.log(60.0), np.log(16.0), 0.3, 1.2, np.log(1e-3), *[np.log(1e-5)] * len(sources)])
+    knee, bests = 0.0, {}
     for _ in range(rounds):
-        bests = fit_bests(groups, shape_of(point))
+        bests = fit_bests(groups, shape_of(point, knee))
+        knee = fit_knee(bests, unit_of(groups[0]))
 
-        def total(at: Array, bests: dict[str, float] = bests) -> float:
-            return float(np.mean([loss(errors(g, with_curve(g, bests[g.device], shape_of(at)))) for g in groups]))
+        def total(at: Array, knee: float = knee, bests: dict[str, float] = bests) -> float:
+            shape = shape_of(at, knee)
+            return float(np.mean([loss(product_errors(g, bests[g.device], shape)) for g in groups]))
 
-        steps = np.diag([0.5, 0.5, -0.2, 0.2, *[0.4] * len(sources)])
+        steps = np.diag([0.5, 0.5, -0.2, 0.2, 0.5, *[0.4] * len(sources)])
         start = np.vstack([point, point + steps])
         point = minimize(total, point, method="Nelder-Mead", options={"maxfev": 300, "initial_simplex": start}).x
-    shape = shape_of(point)
+    shape = shape_of(point, knee)
     return shape, fit_bests(groups, shape)
 
 
@@ -151,24 +163,22 @@ def fit_saturation(group: Samples) -> Saturation:
     return Saturation(best=round(float(point[0]), 3), half=float(f"{np.exp(point[1]):.2g}"))
 
 
-def changed(name: str, **parts: Any) -> Device:
-    """A catalogue device with other efficiencies."""
-    base = device(name)
-    return replace(base, efficiency=replace(base.efficiency, **parts))
-
-
 def fit_streams(groups: Iterable[Samples]) -> dict[str, dict[str, Any]]:
-    """Streaming and reducing shares of each device, and its attention shares."""
+    """Streaming shares of each device, what its norms and softmax reach of them, and its attention shares."""
     made: dict[str, dict[str, Any]] = {}
     for group in sorted(groups, key=lambda g: g.kind != "stream"):
         mine = made.setdefault(group.device, {})
-        if group.kind in ("stream", "reduction"):
-            known = {"stream": mine["stream"]} if group.kind == "reduction" and "stream" in mine else {}
-            tried: list[Any] = [float(share) for share in GRID]
-            if group.kind == "stream":
-                tried = [Saturation(best=share, half=STREAM_HALF_BYTES) for share in tried]
-            losses = [loss(errors(group, changed(group.device, **known, **{group.kind: share}))) for share in tried]
-            mine[group.kind] = tried[int(np.argmin(losses))]
+        if group.kind == "stream":
+            tried = [Saturation(best=float(share), half=STREAM_HALF_BYTES) for share in GRID]
+            losses = [loss(errors(group, changed(group.device, stream=share))) for share in tried]
+            mine["stream"] = tried[int(np.argmin(losses))]
+        elif group.kind == "reduction":
+            streams = stream_s(
+                8.0 * group.sizes[:, 0] * group.sizes[:, 1], changed(group.device, **stream_of(group.device, made))
+            )
+            over_s = STREAM_OVERHEAD_S[group.source]
+            losses = [loss(np.log((np.asarray(streams) / share + over_s) / group.seconds)) for share in GRID]
+            mine["reduction"] = float(GRID[int(np.argmin(losses))])
         else:
             mine[group.kind] = fit_saturation(group)
     return made
@@ -180,25 +190,29 @@ class Fit:
 
     shapes: Mapping[str, Shape]
     bests: Mapping[str, Mapping[str, float]]
-    knees: Mapping[str, float]
     streams: Mapping[str, Mapping[str, Any]]
+    rows: Rows
 
 
 def fit(groups: Sequence[Samples]) -> Fit:
-    """The whole fit of these samples."""
-    by_unit = {kind: [g for g in groups if g.kind == "matmul" and unit(g) == kind] for kind in ("vector", "tensor")}
-    found = {kind: fit_matmuls(mine) for kind, mine in by_unit.items()}
+    """The whole fit of these samples. fp32 of matrix units has only its best, the shapes being those of 16 bits."""
+    products = [group for group in groups if group.kind == "matmul"]
+    vector, plain = fit_matmuls([g for g in products if unit_of(g) == "vector"])
+    tensor, matrix = fit_matmuls([g for g in products if unit_of(g) == "tensor" and g.dtype != "fp32"])
+    tensor = replace(tensor, overhead_s={**vector.overhead_s, **tensor.overhead_s})  # a source's, whatever it times
+    wide = fit_bests([g for g in products if unit_of(g) == "tensor" and g.dtype == "fp32"], tensor)
+    streams = fit_streams(g for g in groups if g.kind != "matmul")
     return Fit(
-        shapes={kind: shape for kind, (shape, _) in found.items()},
-        bests={kind: bests for kind, (_, bests) in found.items()},
-        knees={kind: fit_knee(bests, kind) for kind, (_, bests) in found.items()},
-        streams=fit_streams(g for g in groups if g.kind != "matmul"),
+        shapes={"vector": vector, "tensor": tensor},
+        bests={"vector": plain, "tensor": matrix | wide},
+        streams=streams,
+        rows=fit_rows([g for g in groups if g.kind == "reduction"], streams),
     )
 
 
 def best_of_relatives(name: str, kind: str, made: Fit) -> float:
     """The median best of its kin, each freed from its own power limit, held to this one's."""
-    knee = made.knees[kind]
+    knee = made.shapes[kind].knee
     free = ((other, best / limited(other, kind, knee)) for other, best in made.bests[kind].items())
     return round(median_of(free, name, has_slots if kind == "vector" else generation) * limited(name, kind, knee), 2)
 
@@ -206,17 +220,17 @@ def best_of_relatives(name: str, kind: str, made: Fit) -> float:
 def predicted(group: Samples, made: Fit) -> Array:
     """Errors with the device's own constants where the fit has them, else its relatives' medians."""
     if group.kind == "matmul":
-        best = made.bests[unit(group)].get(group.device) or best_of_relatives(group.device, unit(group), made)
-        return errors(group, with_curve(group, best, made.shapes[unit(group)]))
-    own = dict(made.streams.get(group.device, {}))
-    for part in {"stream", group.kind} - set(own):
-        known = [(name, parts[part]) for name, parts in made.streams.items() if part in parts]
-        if part == "reduction":
-            own[part] = median_of(known, group.device, lambda other: other)
-        elif known:
-            best = median_of(((name, share.best) for name, share in known), group.device, generation)
-            half = median_of(((name, share.half) for name, share in known), group.device, generation)
-            own[part] = Saturation(best=best, half=half)
+        kind = unit_of(group)
+        best = made.bests[kind].get(group.device) or best_of_relatives(group.device, kind, made)
+        return product_errors(group, best, made.shapes[kind])
+    own = dict(made.streams.get(group.device, {})) | stream_of(group.device, made.streams)
+    if group.kind == "reduction":
+        return row_errors(group, changed(group.device, stream=own["stream"]), made.rows)
+    if group.kind not in own:
+        known = [(name, parts[group.kind]) for name, parts in made.streams.items() if group.kind in parts]
+        best = median_of(((name, share.best) for name, share in known), group.device, generation)
+        half = median_of(((name, share.half) for name, share in known), group.device, generation)
+        own[group.kind] = Saturation(best=best, half=half)
     return errors(group, changed(group.device, **own))
 
 
@@ -257,7 +271,7 @@ def check(groups: Sequence[Samples], everything: Fit) -> list[str]:
 
 def reached(name: str, kind: str, groups: Sequence[Samples]) -> float:
     """The largest share of the peak that any product of a device's tables reached."""
-    mine = (g for g in groups if g.kind == "matmul" and g.device == name and unit(g) == kind)
+    mine = (g for g in groups if g.kind == "matmul" and g.device == name and unit_of(g) == kind)
     peak = device(name).flop_per_s
     return max((float(np.max(2.0 * np.prod(g.sizes, axis=1) / g.seconds / peak[g.dtype])) for g in mine), default=0.0)
 
@@ -270,15 +284,21 @@ def curves(entry: Mapping[str, Any], made: Fit, groups: Sequence[Samples]) -> di
     """Curves of a GPU by dtype: fitted where measured, else from its best published matmul.
 
     A published best is of a large product in large tiles, so the share inside a tile is (side + half_side) / side
-    higher. A dtype without a measurement of its own keeps its quote's ratio to the one fitted. A table that is ``SLOW``
-    throughout gives way to the quote (B200: 0.66 in SimuMax's, 0.78 published, and GB200 trains at as much).
+    higher. A dtype without a measurement of its own keeps its quote's ratio to the one fitted; one that nobody
+    quotes is as its kin's. A table that is ``SLOW`` throughout gives way to the quote (B200: 0.66 in SimuMax's, 0.78
+    published, and GB200 trains at as much).
     """
     name, quotes = entry["device"], entry["matmul"]
     found = {}
     for dtype, quote in quotes.items():
-        kind = "vector" if dtype in ("fp32", "fp64") else "tensor"
+        kind = unit(name, dtype)
+        if not quote:
+            found[dtype] = {"shape": kind, "best": best_of_relatives(name, kind, made)}
+            continue
         side = 64.0 if kind == "vector" else 256.0 * 128.0 / 384.0
-        measured = quotes.get("fp32" if kind == "vector" else "bf16", quotes.get("fp16", quote))["best"]
+        timed = next((g.dtype for g in groups if g.device == name and g.kind == "matmul" and unit_of(g) == kind), None)
+        usual = "fp32" if kind == "vector" else "bf16"
+        measured = (quotes.get(timed or usual) or quotes.get("fp16", quote))["best"]
         inside = quote["best"] * (side + made.shapes[kind].half_side) / side
         fitted = made.bests[kind].get(name) if reached(name, kind, groups) >= SLOW * measured else None
         best = inside if fitted is None else fitted * quote["best"] / measured
@@ -325,6 +345,10 @@ def write(made: Fit, groups: Sequence[Samples]) -> None:
         values = {"half_k": shape.half_k, "half_side": shape.half_side, "wave": shape.wave, "traffic": shape.traffic}
         lines += [f"[shapes.{kind}]", f'tiles = "{kind}"', "n_units = 132"]
         lines += [*(f"{key} = {value:.3g}" for key, value in values.items()), ""]
+    lines.append("[rows]")
+    for name, kernel in made.rows.kernels.items():
+        lines.append(f"{name} = {toml({'half': kernel.half, 'row_s': kernel.row_s})}")
+    lines.append("")
     for entry in entries(made, groups):
         lines.append("[[efficiency]]")
         lines += [f"{key} = {toml(value)}" for key, value in entry.items() if key != "matmul"]

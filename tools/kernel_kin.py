@@ -8,24 +8,32 @@ import numpy as np
 
 from trainwright.hardware.catalogue import device
 
+HALVED_YEARS = 6.0
+"""Years in which a FLOP's energy halves: of 3 to 10 what makes the devices' bests, freed from their power, most alike,
+whichever of them is left out (but T4: 3.5)."""
+
+
+def unit(name: str, dtype: str) -> str:
+    """Plain cores multiply fp32, matrix units the rest; CDNA's datasheets quote fp32 of matrix units too."""
+    is_plain = dtype in ("fp32", "fp64") and not device(name).architecture.startswith("CDNA")
+    return "vector" if is_plain else "tensor"
+
 
 def power_ratio(name: str, kind: str) -> float:
-    """Watts for each TFLOP/s of the datasheet, a FLOP's energy taken to halve every 3.5 years (2018 = 1).
+    """Watts for each TFLOP/s of the datasheet, in energies of 2018 (HALVED_YEARS).
 
-    Parts with little power for their peak (T4, P4, MI100) cannot hold their clock in large products.
+    Parts with little power for their peak (T4, P4) cannot hold their clock in large products.
     """
     made = device(name)
     peak = made.flop_per_s.get("fp32" if kind == "vector" else "bf16") or made.flop_per_s.get("fp16", 0.0)
-    if kind == "vector" and made.architecture.startswith("CDNA"):
-        peak = made.vector_flop_per_s.get("fp32", peak / 2.0) * 2.0
     if not made.power_w or not peak or made.year is None:
         return float("inf")
-    return float(made.power_w / (peak / 1e12) * 2.0 ** ((made.year - 2018) / 3.5))
+    return float(made.power_w / (peak / 1e12) * 2.0 ** ((made.year - 2018) / HALVED_YEARS))
 
 
 def limited(name: str, kind: str, knee: float) -> float:
-    """Share of its best that a device's power lets it hold: 1 above the knee."""
-    return min(1.0, power_ratio(name, kind) / knee)
+    """Share of its best that a device's power lets it hold: 1 above the knee, and where none is known (0)."""
+    return min(1.0, power_ratio(name, kind) / knee) if knee else 1.0
 
 
 def fit_knee(bests: Mapping[str, float], kind: str) -> float:

@@ -35,7 +35,9 @@ Kind = Literal["matmul", "stream", "reduction", "attention_forward", "attention_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """Ops of one kind, device and source. ``sizes``: m, n, k, count of a matmul; bytes; FLOP of attention."""
+    """Ops of one kind, device and source. ``sizes``: m, n, k, count of a matmul; bytes of a stream; rows, columns
+    and whether it is a softmax (else a layer norm) of a reduction; FLOP of attention.
+    """
 
     device: str
     dtype: str
@@ -115,8 +117,14 @@ def _layers() -> Iterator[Row]:
 
 def _vectors() -> Iterator[Row]:
     for row in rows("vector_ops_neusight"):
-        kind: Kind = "reduction" if row["op"] in ("ln", "softmax") else "stream"
-        yield row["gpu"], "fp32", "neusight-vector", kind, (float(row["min_bytes"]),), float(row["latency_ms"]) / 1e3
+        by_row = row["op"] in ("ln", "softmax")
+        size = (
+            (float(row["rows"]), float(row["cols"]), float(row["op"] == "softmax"))
+            if by_row
+            else (float(row["min_bytes"]),)
+        )
+        kind: Kind = "reduction" if by_row else "stream"
+        yield row["gpu"], "fp32", "neusight-vector", kind, size, float(row["latency_ms"]) / 1e3
 
 
 def _attention() -> Iterator[Row]:

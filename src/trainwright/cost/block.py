@@ -21,6 +21,7 @@ from trainwright.cost.loops import loops, nearer_s, round_elements
 from trainwright.cost.matmul import Product
 from trainwright.cost.numbers import larger
 from trainwright.cost.pointwise import stream_s
+from trainwright.cost.rows import again_s, is_row_norm, layer_norm_s
 from trainwright.cost.shard import Arithmetic, Shard
 from trainwright.models.spec import Attention, Block, CrossEntropy, Lookup, Matmul, Op, Pointwise
 from trainwright.units import Number
@@ -284,6 +285,9 @@ def _attention(op: Attention, shard: Shard, how: Arithmetic) -> BlockCost:
     kernel = fused_attention_s if flash else cast_attention_s if how.casts else plain_attention_s
     forward_s = kernel(shape, how.base, how.device)
     backward_s = kernel(shape, how.base, how.device, backward=True)
+    if how.by_kernel and not flash:
+        pair_bytes = 4.0 if how.casts else how.base_bytes
+        forward_s = forward_s + again_s(shape.batch * shape.n_heads * shape.queries, shape.keys, pair_bytes, how.device)
     kv = shape.batch * op.keys.at(1.0, shard.local_seq) * shape.n_kv_heads * (op.qk_dim + op.v_dim)
     return BlockCost(
         attention_forward_s=forward_s,
@@ -309,6 +313,9 @@ def _pointwise(op: Pointwise, shard: Shard, how: Arithmetic) -> BlockCost:
     between_products = any(saved.dtype == "compute" for saved in op.saved)
     each_bytes = 4.0 if op.upcast else how.base_bytes if between_products else how.wide_bytes
     forward_s, backward_s = elementwise_s(op, elements, each_bytes, traffic, how.device)
+    if how.by_kernel and is_row_norm(op, how.device):
+        width = 0.5 * op.n_parameters
+        forward_s = layer_norm_s(elements / width, width, each_bytes, how.device)
     joined = how.stack.joins_norms and op.kernel == "batch_norm" and op.trainable
     return BlockCost(
         norm_bytes=4.0 * op.n_parameters if joined else 0.0,

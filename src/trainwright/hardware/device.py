@@ -89,6 +89,18 @@ class AttentionCurve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RowKernel:
+    """A GPU's kernel that goes over each row more than once; cost/rows.py evaluates it.
+
+    ``half``: the share of the last-level cache that rows in flight fill when half of what is read again comes from
+    memory; ``row_s``: seconds that a row keeps one unit beyond moving it.
+    """
+
+    half: float
+    row_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KernelRate:
     """Elements per second of one kind of kernel by how many it works on, memory included, forward and backward.
 
@@ -148,6 +160,7 @@ class Efficiency:
     forward and backward. ``stream``: share of the memory bandwidth, over bytes touched; ``reduction``: what of it
     kernels reach that reduce rows first (norms, softmax).
     ``transcendental_per_s``: exp, tanh, erf and the like, elements per second (None: free behind memory).
+    ``rows``: kernels that go over rows more than once ("layer_norm", "softmax").
     ``stream_points``: (bytes touched, bytes per second) as measured in a step that goes over little (FOOTPRINTS) before
     it comes back; goes before ``stream``. ``far_points``: the same where it goes over much; ``near_points``: over what
     was touched just before, as in a loop over time.
@@ -164,6 +177,7 @@ class Efficiency:
     stream: Saturation
     reduction: float = 1.0
     transcendental_per_s: float | None = None
+    rows: Mapping[str, RowKernel] = field(default_factory=dict)
     stream_points: tuple[tuple[float, float], ...] = ()
     far_points: tuple[tuple[float, float], ...] = ()
     near_points: tuple[tuple[float, float], ...] = ()

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainwright.hardware.device import Efficiency, MatmulCurve, Saturation
+from trainwright.hardware.device import Efficiency, MatmulCurve, RowKernel, Saturation
 
 REDUCTION = 0.68
 """Share of the streaming bandwidth that norms and softmax reach where nobody measured it: the median of ten GPUs."""
@@ -71,6 +71,7 @@ def efficiency_of(name: str, architecture: str, kind: str, dtypes: Iterable[str]
         attention_backward=Saturation(**raw["attention_backward"]),
         stream=Saturation(**raw["stream"]),
         reduction=raw.get("reduction", REDUCTION),
+        rows={name: RowKernel(**values) for name, values in _file()["rows"].items()},
         transcendental_per_s=raw.get("transcendental_per_s"),
         source=f"{remark}{raw['source']}",
     )
