@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Any
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainwright.hardware.device import FOOTPRINTS
 from trainwright.probe.clock import Clock
 from trainwright.probe.pool import Arena, Pool
 from trainwright.probe.samples import KernelSample
@@ -186,39 +185,38 @@ TRIALS: dict[str, Callable[[int, str], Trial]] = {
 from 32 bits to 16 ("cast"; backward the reverse), a product of two tensors in 16 bits ("half"), functions in them."""
 
 
+SERIAL = ("dropout", "bernoulli", "normal", "sort")
+"""On a CPU these take as long for an element among a million as among a quarter of one."""
 OF_AUTOCAST = tuple(kind for kind in TRIALS if kind == "cast" or kind.startswith("half"))
 """Those that no op of a model asks for by name."""
 
 
-def measure_kernels(clock: Clock, arena: Arena, *, with_large: bool = True) -> list[KernelSample]:
+def measure_kernels(
+    clock: Clock, arena: Arena, large: Arena | None = None, *, with_largest: bool = True
+) -> list[KernelSample]:
     """Every kind at every size (or all but the largest), the optimizers, and (of kind "") what a call on nearly nothing
-    takes.
+    takes. ``large``: keeps results as long as a large step does; what autocast brings is measured there too.
     """
     known = CPU_ELEMENTS if arena.device == "cpu" else GPU_ELEMENTS
-    sizes = known if with_large else known[:-1]
-    found = [sample for n in sizes for sample in _of_size(clock, arena, n)]
+    sizes = known if with_largest else known[:-1]
+    brief = tuple(kind for kind in TRIALS if arena.device != "cpu" or kind not in SERIAL)
+    found = [s for n in sizes for s in _of_size(clock, arena, n, brief if n == known[-1] else tuple(TRIALS))]
     nothing = _works(Trial(shape=(8,), work=torch.exp), arena, arena)
     forward_s, both_s = (clock.time(work).calm_s for work in nothing)
     return [
         KernelSample(kind="", n_elements=8, forward_s=forward_s, backward_s=both_s - forward_s),
         *found,
-        *(_in_large_step(clock, arena, sizes[1:]) if with_large else ()),
-        *measure_optimizers(clock, arena.device, sizes, with_large_step=with_large and arena.device == "cpu"),
+        *(far for n in sizes[1:] for far in (_in_large_step(clock, arena, n, large) if large else ())),
+        *measure_optimizers(clock, arena.device, sizes, with_large_step=large is not None),
     ]
 
 
-def _in_large_step(clock: Clock, arena: Arena, sizes: Sequence[int]) -> list[KernelSample]:
-    """What autocast brings, where results are written where nothing was touched for long (on a CPU)."""
-    if arena.device != "cpu":
-        return []
-    large = Arena(device=arena.device, n_bytes=int(FOOTPRINTS[1]))
-    large.touch()
-    return [replace(sample, is_far=True) for n in sizes for sample in _of_size(clock, arena, n, OF_AUTOCAST, large)]
+def _in_large_step(clock: Clock, arena: Arena, n: int, large: Arena) -> list[KernelSample]:
+    """What autocast brings, where results are written where nothing was touched for long."""
+    return [replace(sample, is_far=True) for sample in _of_size(clock, arena, n, OF_AUTOCAST, large)]
 
 
-def _of_size(
-    clock: Clock, arena: Arena, n: int, kinds: Iterable[str] = tuple(TRIALS), step: Arena | None = None
-) -> list[KernelSample]:
+def _of_size(clock: Clock, arena: Arena, n: int, kinds: Iterable[str], step: Arena | None = None) -> list[KernelSample]:
     """Every kind over so many elements, in turn, in a step that keeps results as long as ``step`` (the arena) does."""
     trials = {kind: TRIALS[kind](n, arena.device) for kind in kinds}
     works = {kind: _works(trial, arena, step or arena) for kind, trial in trials.items()}

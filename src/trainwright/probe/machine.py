@@ -203,14 +203,14 @@ class Ask:
 
 def _orders(cut: Division, rank: int, folder: Path, ask: Ask) -> Orders:
     quick = ask.quick
-    sizes = (2**10, 2**18, 2**20, 2**22, 2**24)
+    sizes = (2**10, 2**20, 2**22, 2**24)
     return Orders(
         device=cut.device,
         rank=rank,
         n_ranks=cut.n_processes,
         n_threads=cut.n_threads,
         budget_s=QUICK_S if quick else THOROUGH_S,
-        link_sizes=sizes if quick else (*sizes, 2**26),
+        link_sizes=sizes if quick else (*sizes[:1], 2**18, *sizes[1:], 2**26),
         dtypes=("fp32", "bf16") if cut.device == "cpu" else ("fp32", "bf16", "fp16"),
         with_all=ask.first or not quick,
         with_lessons=ask.first and not quick and rank == 0,

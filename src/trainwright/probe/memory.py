@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from trainwright.hardware.device import FOOTPRINTS
 from trainwright.probe.clock import Clock
 from trainwright.probe.pool import FAR_BYTES, Arena
 from trainwright.probe.samples import StreamSample
 
-CPU_TENSOR_BYTES = (2**14, 2**17, 2**19, 2**21, 2**22, 2**23, 2**24, 2**25)
+CPU_TENSOR_BYTES = (2**14, 2**17, 2**19, 2**21, 2**22, 2**23, 2**25)
 GPU_TENSOR_BYTES = (2**16, 2**20, 2**22, 2**24, 2**26, 2**28, 2**30)
 
 
@@ -23,13 +22,13 @@ ON_TWO = (torch.add, torch.sub, torch.mul, torch.maximum)
 ON_ONE = (torch.neg, torch.abs, torch.square, torch.frac)
 
 
-def measure_streams(clock: Clock, arena: Arena, *, with_large_step: bool = False) -> tuple[StreamSample, ...]:
-    """Every size: the median of four kinds in turn. Among large ones a small one would find nothing in the caches."""
+def measure_streams(clock: Clock, arena: Arena, large: Arena | None = None) -> tuple[StreamSample, ...]:
+    """Every size: the median of four kinds in turn. Among large ones a small one would find nothing in the caches.
+
+    ``large``: keeps results as long as a large step does.
+    """
     sizes = CPU_TENSOR_BYTES if arena.device == "cpu" else GPU_TENSOR_BYTES
     kept = Arena(device=arena.device, n_bytes=max(FAR_BYTES, arena.n_bytes))
-    large = Arena(device=arena.device, n_bytes=int(FOOTPRINTS[1])) if with_large_step else None
-    if large is not None:
-        large.touch()
     return tuple(_stream(clock, (arena, kept, large), size // 4) for size in sizes)
 
 
@@ -48,7 +47,7 @@ def _stream(clock: Clock, arenas: tuple[Arena, Arena, Arena | None], n: int) -> 
     small_s = far_s = in_turn(arena, ON_TWO, 2)
     if large is not None and FAR_TENSORS[0] <= 4 * n <= FAR_TENSORS[1]:
         far_s = (in_turn(large, ON_TWO, 2) + 1.5 * in_turn(large, ON_ONE, 1)) / 2.0
-    one, other = torch.rand(2, n, device=arena.device)
+    one, other = torch.ones(2, n, device=arena.device)
     near_s = clock.time(lambda: torch.mul(one, other)).calm_s
     return StreamSample(touched_bytes=12.0 * n, seconds=small_s, far_s=max(small_s, far_s), near_s=min(near_s, small_s))
 

@@ -15,6 +15,8 @@ GPU_BYTES = 2**28
 """Memory that operands of a dtype are cut from, and twice what results are kept: what a few ops of a step touch."""
 FAR_BYTES = 2**26
 """The same for what a step last touched a whole step ago: weights in the dtype they are kept in."""
+BLOCK = 2**18
+"""So many numbers are drawn at random and repeated: drawing takes ten times as long as copying."""
 MOST_OPERANDS = 6
 
 Operand = tuple[tuple[int, ...], torch.dtype]
@@ -45,7 +47,8 @@ class Arena:
         flat = self.flats.get(dtype)
         if flat is None or flat.numel() < n:
             size = max(self.n_bytes // dtype.itemsize, n)
-            flat = self.flats[dtype] = torch.rand(size, device=self.device).add_(0.1).to(dtype)
+            block = torch.rand(BLOCK, device=self.device).add_(0.1).to(dtype)
+            flat = self.flats[dtype] = block.repeat(-(-size // BLOCK))
         begin = self.ends.get(dtype, 0)
         begin = begin if begin + n <= flat.numel() else 0
         self.ends[dtype] = begin + (n + 63) // 64 * 64

@@ -1,10 +1,11 @@
-"""One measuring process: ``python -m trainwright.probe.worker ORDERS ANSWER READY``.
+"""One measuring process (team.py starts it): ``main(ORDERS, ANSWER, READY)``.
 
 It reads its orders (JSON), makes the file READY once everything is imported, and measures after a line on its stdin.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import statistics
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from trainwright.hardware.device import FOOTPRINTS
 from trainwright.hardware.encode import from_plain, to_plain
 from trainwright.probe.allocator import keep_pages
 from trainwright.probe.attention import measure_attention
@@ -42,13 +44,13 @@ def work(orders: Orders, resident_bytes: float = 0.0) -> Samples:
     begin = time.perf_counter()
     if orders.device == "cpu" and orders.n_ranks == 1:
         warm_up(WARM_S)
-    clock, arena = _clock(orders), Arena(device=device)
+    clock, arena, large = _clock(orders), Arena(device=device), _large(orders)
     matmuls = measure_matmuls(clock, arena, orders.dtypes)
-    streams = measure_streams(clock, arena, with_large_step=orders.with_all and orders.device == "cpu")
+    streams = measure_streams(clock, arena, large)
     exponentials = exp_per_s(clock, device)
     attention = measure_attention(clock, arena, orders.dtypes)
     dispatch = measure_dispatch(clock, device)
-    kernels = measure_kernels(clock, arena, with_large=orders.with_all)
+    kernels = measure_kernels(clock, arena, large, with_largest=orders.with_all)
     products = measure_products(clock, arena, orders.dtypes, rare=orders.with_lessons) if orders.with_all else []
     links = measure_links(device, orders.link_sizes, 0.8 * orders.budget_s) if orders.n_ranks > 1 else []
     samples = Samples(
@@ -73,6 +75,15 @@ def work(orders: Orders, resident_bytes: float = 0.0) -> Samples:
         dist.barrier()
         dist.destroy_process_group()
     return samples
+
+
+def _large(orders: Orders) -> Arena | None:
+    """On a CPU: an arena that keeps results as long as a large step does."""
+    if orders.device != "cpu" or not orders.with_all:
+        return None
+    large = Arena(device="cpu", n_bytes=int(FOOTPRINTS[1]))
+    large.touch()
+    return large
 
 
 WARM_S = 0.7
@@ -130,6 +141,14 @@ def _resident_bytes() -> float:
     return float(psutil.Process().memory_info().rss)
 
 
+def _first_update() -> float:
+    """Whoever trains first imports more (the compiler, say), a second of work that would disturb a measurement."""
+    weight = torch.zeros(1, requires_grad=True)
+    weight.exp().sum().backward()
+    torch.optim.AdamW([weight], fused=True).step()
+    return 0.0
+
+
 def _memory_bytes(orders: Orders) -> float:
     if orders.device != "cpu":
         return float(torch.cuda.get_device_properties(orders.rank).total_memory)
@@ -141,7 +160,9 @@ def _memory_bytes(orders: Orders) -> float:
 def main(orders_path: str, answer_path: str, ready_path: str) -> None:
     """Read the orders, wait for the turn, work, write the answer. Without a parent nobody wants one."""
     orders = from_plain(Orders, json.loads(Path(orders_path).read_text(encoding="utf-8")))
-    resident_bytes = _resident_bytes() if orders.n_ranks == 1 else 0.0
+    resident_bytes = _resident_bytes() if orders.n_ranks == 1 else _first_update()
+    gc.freeze()
+    gc.enable()
     Path(ready_path).touch()
     if sys.stdin.readline():
         threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -156,7 +177,3 @@ def _end_with_parent() -> None:
     """
     os.read(sys.stdin.fileno(), 1)
     os._exit(1)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import gc
 import platform
 import signal
 import threading
@@ -86,6 +87,8 @@ def run_process(folder: Path, place: Place, tell: Callable[..., None]) -> RunRec
         if place.leads:
             tracked.begin(session.job.trackers, folder, session.job.name, session.step)
         session.sync.begin()
+        gc.freeze()  # what is there now stays: no collection during a step looks through it
+        gc.enable()
         _forget_steps_after(session)
         with _stop_signals(session):
             train(session)
