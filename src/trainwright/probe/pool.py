@@ -61,10 +61,10 @@ class Arena:
         while self.kept_bytes > self.n_bytes // 2 and len(self.kept) > 1:
             self.kept_bytes -= self.kept.popleft()[1]
 
-    def touch(self) -> None:
-        """Have memory for all results that will be kept, and half as much again: a page's first use takes long."""
-        held = [torch.ones(2**18, device=self.device) for _ in range(self.n_bytes * 3 // 4 // 2**20)]
-        del held
+    def fill(self) -> None:
+        """Keep as much as will ever be kept, so that later results find its pages: a page's first use takes long."""
+        for _ in range(self.n_bytes // 2 // CPU_BYTES):
+            self.keep(torch.ones(CPU_BYTES // 4, device=self.device))
 
     def pool(self, work: Callable[..., Tensor], *operands: Operand) -> Pool:
         """``work`` on operands of these shapes, others each time."""

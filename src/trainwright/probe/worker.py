@@ -82,7 +82,7 @@ def _large(orders: Orders) -> Arena | None:
     if orders.device != "cpu" or not orders.with_all:
         return None
     large = Arena(device="cpu", n_bytes=int(FOOTPRINTS[1]))
-    large.touch()
+    large.fill()
     return large
 
 
