@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-COMPILER, SOLVER = "torch._dynamo", "scipy.optimize"
+COMPILER, SOLVER, MODELS = "torch._dynamo", "scipy.optimize", "transformers.models"
 
 
 def make_haste() -> None:
@@ -18,11 +18,13 @@ def make_haste() -> None:
 
     Much of torch is wrapped in "not to be compiled", and the first call of such a wrapper imports the compiler to say
     so to it; transformers' decorators do the same. Here the wrapped function is handed back as it is. transformers'
-    losses ask for a function of SciPy's that only detectors call.
+    losses ask for a function of SciPy's that only detectors call, and its package of models reads a thousand folders to
+    know what is in them, where a model's own module is asked for by name.
     """
     gc.disable()
     sys.modules.setdefault(COMPILER, _NoCompiler(COMPILER))
     sys.modules.setdefault(SOLVER, _NoSolver(SOLVER))
+    sys.modules.setdefault(MODELS, _Package(MODELS))
 
 
 class _Later(ModuleType):
@@ -36,13 +38,18 @@ class _Later(ModuleType):
         return getattr(importlib.import_module(self.__name__), name)
 
 
-class _NoSolver(_Later):
-    """For SciPy's optimizers. ``__path__``: where their own modules lie; without it the import system asks for it."""
+class _Package(_Later):
+    """The same for a package whose own modules may be imported without it. ``__path__``: where they lie."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        spec = importlib.util.find_spec(name.partition(".")[0])
-        self.__path__ = [str(Path(place) / "optimize") for place in (spec and spec.submodule_search_locations) or ()]
+        first, *rest = name.split(".")
+        spec = importlib.util.find_spec(first)
+        self.__path__ = [str(Path(place, *rest)) for place in (spec and spec.submodule_search_locations) or ()]
+
+
+class _NoSolver(_Package):
+    """For SciPy's optimizers."""
 
     def linear_sum_assignment(self, *costs: Any, **more: Any) -> Any:
         """SciPy's own, once it is called."""
