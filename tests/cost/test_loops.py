@@ -2,11 +2,14 @@ from dataclasses import replace
 
 import pytest
 
+from trainwright.cost.activations import Keeper, backward_need_bytes
 from trainwright.cost.block import block_cost
 from trainwright.cost.loops import nearer_s, round_elements
+from trainwright.cost.memory_rules import memory_rules
 from trainwright.cost.shard import Arithmetic, Shard
 from trainwright.cost.stack import stack
 from trainwright.hardware.catalogue import device
+from trainwright.jobs.strategy import Strategy
 from trainwright.models.spec import Block, Matmul, Pointwise, Size
 
 FAR, NEAR = 1e9, 1e10
@@ -37,6 +40,13 @@ def test_kernels_of_a_loop_take_what_is_near_and_others_what_is_far():
     looped, once = (block_cost(_cell(n), Shard(batch=4.0, seq=16.0), how).forward_stream_s for n in (16, 2))
     assert once == pytest.approx(64 * 100 * 2 * 4 / FAR)
     assert FAR / NEAR < looped / once < 0.7
+
+
+def test_backward_of_a_loop_holds_gradients_of_one_round_at_a_time():
+    keeper = Keeper(strategy=Strategy(micro_batch=4, precision="fp32"), rules=memory_rules("trainwright"), seq=16.0)
+    looped, once = (backward_need_bytes(_cell(n).ops[0], keeper) for n in (16, 2))
+    assert once == pytest.approx(64 * 100 * 2 * 4)
+    assert looped == pytest.approx(once / 32)
 
 
 def test_what_a_kernel_takes_beyond_moving_it_still_takes_in_a_loop():

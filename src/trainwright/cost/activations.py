@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trainwright.cost.loops import rounds
 from trainwright.cost.memory_rules import MemoryRules
 from trainwright.cost.shard import WIDE
 from trainwright.hardware.device import DTYPE_BYTES
@@ -201,7 +202,7 @@ def backward_need_bytes(op: Op, keeper: Keeper) -> Number:
         copies, each = (4.0, 4.0) if is_eager_norm else (2.0, keeper.compute_bytes)
         if op.name.endswith("activation") and op.saved and is_gated(op):
             copies = 3.0
-        return keeper.elements(op.elements) * copies * each / keeper.ways(op.split)
+        return keeper.elements(op.elements) * copies * each / keeper.ways(op.split) / rounds(op)
     if isinstance(op, CrossEntropy):
         return _loss_need_bytes(op, keeper)
     return 0.0

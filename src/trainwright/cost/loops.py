@@ -11,9 +11,15 @@ MANY = 8
 """So many kernels of one op are done in a loop."""
 
 
+def rounds(op: Op) -> int:
+    """How often an op is done in a loop, forward or only backward; once outside one."""
+    n_kernels = max(op.n_kernels, op.backward_kernels)
+    return n_kernels if n_kernels >= MANY else 1
+
+
 def loops(block: Block) -> tuple[Op, ...]:
-    """The ops of a block that are done in a loop, forward or only backward."""
-    return tuple(op for op in block.ops if max(op.n_kernels, op.backward_kernels) >= MANY)
+    """The ops of a block that are done in a loop."""
+    return tuple(op for op in block.ops if rounds(op) > 1)
 
 
 def round_elements(block: Block, batch: Number, seq: Number) -> Number:
@@ -22,7 +28,7 @@ def round_elements(block: Block, batch: Number, seq: Number) -> Number:
     The op with the fewest kernels tells how many rounds there are. A product's weight is touched in every round.
     """
     looped = loops(block)
-    n_rounds = min(max(op.n_kernels, op.backward_kernels) for op in looped)
+    n_rounds = min(rounds(op) for op in looped)
     touched: Number = 0.0
     for op in looped:
         if isinstance(op, Pointwise):
