@@ -1,5 +1,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from trainwright.cost.stack import Stack, stack, stacks
 from trainwright.cost.step import TIME_PARTS, estimate_step
 from trainwright.hardware.parse import parse_cluster
 from trainwright.jobs.job import Workload
-from trainwright.jobs.strategy import Strategy
+from trainwright.jobs.strategy import Precision, Strategy
 from trainwright.models.catalogue import model
 from trainwright.models.spec import Attention, Block, ModelSpec, Pointwise, Size
 from trainwright.units import Number
@@ -25,7 +26,8 @@ def estimate(strategy: Strategy, nodes: int = 8, name: str = "megatron-2021", wo
 
 
 def test_korthikanti_175b_full_recompute_takes_18_seconds() -> None:
-    answer = estimate(Strategy(tp=8, pp=8, recompute="full"))
+    interleaved = Strategy(tp=8, pp=8, recompute="full", schedule="interleaved", virtual_stages=3)
+    answer = estimate(interleaved, name="megatron-2022")
     assert answer.step_s == pytest.approx(18.13, rel=0.1)  # arXiv:2205.05198, table 5
 
 
@@ -103,8 +105,9 @@ def test_heads_that_matrix_units_cannot_load_are_slow() -> None:
     assert odd.time["forward"] > 1.1 * aligned.time["forward"]
 
 
-def _with_heads(block: Block, width: int) -> Block:
-    ops = (replace(op, qk_dim=width, v_dim=width) if isinstance(op, Attention) else op for op in block.ops)
+def _with_heads(block: Block, width: int, n_heads: int = 96) -> Block:
+    shape = {"qk_dim": width, "v_dim": width, "n_heads": n_heads, "n_kv_heads": n_heads}
+    ops = (replace(op, **shape) if isinstance(op, Attention) else op for op in block.ops)
     return replace(block, ops=tuple(ops))
 
 
@@ -122,6 +125,31 @@ def test_tp_across_nodes_is_slow() -> None:
     inside = estimate(Strategy(tp=8, dp=8)).time["tp_communication"]
     across = estimate(Strategy(tp=16, dp=4)).time["tp_communication"]
     assert across > 2 * inside
+    shared = replace(stack("megatron-2021"), rings=False)  # sums inside nodes first
+    halved = estimate_step(GPT3, WORK, Strategy(tp=16, dp=4), a100_cluster(8), shared).time["tp_communication"]
+    assert across > 1.3 * halved
+
+
+def test_gradients_are_added_up_for_each_micro_batch_by_a_kernel_or_by_the_product() -> None:
+    def backward(accumulates: Literal["added", "fused"] | None, precision: Precision = "bf16") -> float:
+        software = replace(stack("megatron-2021"), accumulates=accumulates, corrected=False)
+        split = Strategy(tp=8, pp=8, precision=precision)
+        return float(estimate_step(GPT3, WORK, split, a100_cluster(8), software).time["backward"])
+
+    added, fused = (backward(way) - backward(None) for way in ("added", "fused"))
+    parameters = 12 * 12 * 12288**2 / 8  # of twelve blocks over eight devices, 64 times, at 1.5 to 2 TB/s
+    assert 64 * parameters * 10 / 2.0e12 < added < 64 * parameters * 10 / 1.5e12
+    assert fused == pytest.approx(0.6 * added, rel=0.01)
+    assert backward("added", "fp16") - backward(None, "fp16") == pytest.approx(0.6 * added, rel=0.01)
+
+
+def test_a_softmax_for_which_a_device_has_too_few_heads_is_written_out() -> None:
+    small = replace(GPT3, blocks=tuple(_with_heads(block, 128, 48) for block in GPT3.blocks))
+    alone, pair = (
+        estimate_step(small, WORK, Strategy(tp=8, pp=8, micro_batch=n), a100_cluster(8), stack("megatron-2021"))
+        for n in (1, 2)
+    )
+    assert alone.time["forward"] > 1.1 * pair.time["forward"]  # six heads, then twelve: the same work in all
 
 
 def test_memory_comes_with_time_by_part_and_stage() -> None:

@@ -135,6 +135,18 @@ def cast_attention_s(shape: AttentionShape, dtype: str, device: Device, *, backw
     return plain_attention_s(shape, dtype, device, backward=backward) + stream_s(more, device)
 
 
+WRITTEN_OUT_BYTES = (33.0, 35.0)
+"""Bytes that move for each pair, forward and backward, beyond those of one kernel, where Megatron's is not used:
+widened (2 + 4), scaled (4 + 4), masked (4 + 4 + 1), softmax (4 + 4), narrowed (4 + 2), for 4 in one; the gradient the
+same way back, its softmax's reading what it gave (4), for 6. It wants heads times samples in fours.
+Source: Megatron-LM, megatron/model/fused_softmax.py (``is_kernel_available``, ``forward_torch_softmax``)."""
+
+
+def written_out_s(shape: AttentionShape, device: Device, *, backward: bool = False) -> Number:
+    """Seconds more than ``plain_attention_s`` where scale, mask and softmax are kernels of their own, in fp32."""
+    return stream_s(WRITTEN_OUT_BYTES[backward] * shape.batch * shape.n_heads * shape.pairs, device)
+
+
 ALIGNED = 8
 """Elements of 16 bits in the 16 bytes that matrix units load at a time: heads of another width are multiplied by plain
 cores. Source: NVIDIA, "Matrix multiplication background", section 4.1 (cuBLAS before 11 and batched strides after it);

@@ -11,7 +11,13 @@ from operator import attrgetter
 
 import numpy as np
 
-from trainwright.cost.attention import AttentionShape, cast_attention_s, fused_attention_s, plain_attention_s
+from trainwright.cost.attention import (
+    AttentionShape,
+    cast_attention_s,
+    fused_attention_s,
+    plain_attention_s,
+    written_out_s,
+)
 from trainwright.cost.beside import bias_s, has_bias, narrowed_s, widened_s
 from trainwright.cost.convolution import Operands, passes
 from trainwright.cost.elementwise import cast_s, elementwise_s
@@ -288,6 +294,13 @@ def _attention(op: Attention, shard: Shard, how: Arithmetic) -> BlockCost:
     if how.by_kernel and not flash:
         pair_bytes = 4.0 if how.casts else how.base_bytes
         forward_s = forward_s + again_s(shape.batch * shape.n_heads * shape.queries, shape.keys, pair_bytes, how.device)
+    forward_kernels: Number = op.n_kernels if flash else op.n_kernels + 4.0
+    backward_kernels: Number = op.backward_kernels * (1.0 if flash else 5.0)
+    if not flash and how.stack.softmax_multiple > 1.0:
+        apart = shape.batch * shape.n_heads % how.stack.softmax_multiple > 0
+        forward_s = forward_s + written_out_s(shape, how.device) * apart
+        backward_s = backward_s + written_out_s(shape, how.device, backward=True) * apart
+        forward_kernels, backward_kernels = forward_kernels + 4.0 * apart, backward_kernels + 4.0 * apart
     kv = shape.batch * op.keys.at(1.0, shard.local_seq) * shape.n_kv_heads * (op.qk_dim + op.v_dim)
     return BlockCost(
         attention_forward_s=forward_s,
@@ -296,8 +309,8 @@ def _attention(op: Attention, shard: Shard, how: Arithmetic) -> BlockCost:
         flop=shape.flop,
         backward_flop=2.0 * shape.flop,
         core_flop=0.0 if flash else shape.flop,
-        forward_kernels=op.n_kernels if flash else op.n_kernels + 4.0,
-        backward_kernels=op.backward_kernels * (1.0 if flash else 5.0),
+        forward_kernels=forward_kernels,
+        backward_kernels=backward_kernels,
         cp_bytes=kv * how.base_bytes,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class Spans:
     world: Span
 
 
-def spans(table: Table, group: NodeGroup) -> Spans:
+def spans(table: Table, group: NodeGroup, stack: Stack) -> Spans:
     """The communicators of every candidate, from the order of the axes (fastest network first)."""
     stride: dict[Axis, Number] = {}
     inner: Number = 1.0
@@ -48,16 +49,17 @@ def spans(table: Table, group: NodeGroup) -> Spans:
     data = smaller(stride["dp"], stride["cp"])
     holders, ep = plain(table.dp * table.cp), plain(table.ep)
     shard = smaller(plain(table.shard * table.cp), holders)
+    at = partial(span, group, rings=stack.rings)
     return Spans(
-        tp=span(group, plain(table.tp), stride["tp"]),
-        cp=span(group, plain(table.cp), stride["cp"]),
-        ep=span(group, ep, data),
-        pp=span(group, plain(table.pp), stride["pp"]),
-        dp=span(group, holders, data),
-        shard=span(group, shard, data),
-        replica=span(group, holders / shard, data * shard),
-        expert=span(group, larger(holders / ep, 1.0), data * ep),
-        world=span(group, plain(table.n_devices)),
+        tp=at(plain(table.tp), stride["tp"]),
+        cp=at(plain(table.cp), stride["cp"]),
+        ep=at(ep, data),
+        pp=at(plain(table.pp), stride["pp"]),
+        dp=at(holders, data),
+        shard=at(shard, data),
+        replica=at(holders / shard, data * shard),
+        expert=at(larger(holders / ep, 1.0), data * ep),
+        world=at(plain(table.n_devices)),
     )
 
 

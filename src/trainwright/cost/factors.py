@@ -48,7 +48,7 @@ def steady_tables(strategy: Strategy, pricing: Pricing) -> tuple[Steady, ...]:
     found = []
     for group in pricing.groups:
         asked = setting(pricing.model, pricing.workload, strategy, group, pricing.stack, pricing.book)
-        done = work(asked, spans(asked.table, group))
+        done = work(asked, spans(asked.table, group, pricing.stack))
         one = busy(done, overlaps(pricing.stack), pricing.scales(group, strategy.precision))
         found.append(steady_of(one, done))
     return tuple(found)
@@ -59,7 +59,7 @@ def states_tables(strategy: Strategy, pricing: Pricing) -> tuple[States, ...]:
     found = []
     for group in pricing.groups:
         asked = setting(pricing.model, pricing.workload, strategy, group, pricing.stack, pricing.book)
-        found.append(states(asked, spans(asked.table, group)))
+        found.append(states(asked, spans(asked.table, group, pricing.stack)))
     return tuple(found)
 
 

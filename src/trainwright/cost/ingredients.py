@@ -15,6 +15,7 @@ import numpy as np
 from trainwright.cost.exchange import Spans, cp_s, data_parallel, ep_s, norms_s, pp_s, spans, tp_s
 from trainwright.cost.offload import offload_s
 from trainwright.cost.pipeline import fill_share
+from trainwright.cost.pointwise import stream_s
 from trainwright.cost.samples import samples_s
 from trainwright.cost.setting import Setting
 from trainwright.cost.stack import Stack
@@ -98,7 +99,7 @@ class Ingredients:
 
 def ingredients(setting: Setting) -> Ingredients:
     """Every ingredient of every candidate."""
-    where = spans(setting.table, setting.group)
+    where = spans(setting.table, setting.group, setting.stack)
     return Ingredients(work=work(setting, where), states=states(setting, where), overlaps=overlaps(setting.stack))
 
 
@@ -166,7 +167,7 @@ def _compute(setting: Setting) -> dict[str, Array]:
     has_head = np.ones_like(held.has_after) / setting.table.pp if stack.shared_head else held.has_after
     seconds = {
         "forward": held.inner("forward_s"),
-        "backward": held.inner("backward_s"),
+        "backward": held.inner("backward_s") + accumulation_s(setting, has_head),
         "forward_stream": held.inner("forward_stream_s"),
         "backward_stream": held.inner("backward_stream_s"),
         "head": (held.after.forward_s + held.after.backward_s) * has_head,
@@ -177,9 +178,27 @@ def _compute(setting: Setting) -> dict[str, Array]:
     }
     return {
         **(seconds if stack.compute_scale == 1.0 else {name: s * stack.compute_scale for name, s in seconds.items()}),
-        "host": kernels * stack.kernel_share * dispatch_s(setting) + stack.layer_s * held.n_body + stack.micro_batch_s,
+        "host": kernels * stack.kernel_share * dispatch_s(setting) + stack.micro_batch_s,
         "layers": np.maximum(held.n_body, 1.0),
     }
+
+
+def accumulation_s(setting: Setting, has_head: Array) -> Number:
+    """Seconds to add a micro-batch's gradients to those kept, beyond what makes them, per stage.
+
+    bytes a parameter = gradient read + sum read and written; fused into the product: the sum's, less the gradient that
+    is not written. The sum is kept as it is reduced, for bf16 in fp32 always. Source: Megatron-LM,
+    megatron/model/distributed.py (``main_grad``), megatron/core/tensor_parallel/layers.py
+    (``gradient_accumulation_fusion``).
+    """
+    stack, precision = setting.stack, setting.table.strategy.precision
+    if stack.accumulates is None:
+        return 0.0
+    held, made = setting.stages, setting.how.base_bytes
+    kept = stack.reduce_bytes if precision == "fp16" else 4.0
+    each = made + 2.0 * kept if stack.accumulates == "added" else 2.0 * kept - made
+    trainable = held.inner("trainable") + held.after.trainable * has_head
+    return stream_s(np.maximum(trainable * each, 1.0), setting.how.device) * (trainable > 0)
 
 
 def attention_scale(setting: Setting) -> float:

@@ -22,7 +22,8 @@ class Span:
     """Where the ranks of a communicator lie: ``ranks_per_node`` of its ``n_ranks`` share a node.
 
     ``intra`` and ``inter`` are what one device gets inside a node and out of it. ``crossing``: share of an all-to-all's
-    bytes for other nodes that crosses the network. ``n_nodes``: those touched. Counts may be arrays.
+    bytes for other nodes that crosses the network. ``rings``: no all-reduce shares its work out between node and
+    network. ``n_nodes``: those touched. Counts may be arrays.
     """
 
     n_ranks: Number
@@ -30,13 +31,14 @@ class Span:
     intra: Link
     inter: Link
     crossing: Number = 1.0
+    rings: bool = False
     n_nodes: Number = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n_nodes", -(-self.n_ranks // self.ranks_per_node))
 
 
-def span(group: NodeGroup, n_ranks: Number, stride: Number = 1.0) -> Span:
+def span(group: NodeGroup, n_ranks: Number, stride: Number = 1.0, *, rings: bool = False) -> Span:
     """The span of a mesh axis of ``n_ranks`` whose neighbours are ``stride`` devices apart.
 
     >>> from trainwright.hardware.link import Link
@@ -48,7 +50,7 @@ def span(group: NodeGroup, n_ranks: Number, stride: Number = 1.0) -> Span:
     [8.0, 2.0, 1.0]
     """
     inside = smaller(larger(group.devices_per_node // stride, 1.0), n_ranks)
-    return Span(n_ranks=n_ranks, ranks_per_node=inside, intra=group.intra, inter=group.inter)
+    return Span(n_ranks=n_ranks, ranks_per_node=inside, intra=group.intra, inter=group.inter, rings=rings)
 
 
 START_S = 1.2e-5
@@ -101,8 +103,12 @@ def measured_s(table: MeasuredCollective, message_bytes: Number) -> Number:
 
 
 def all_reduce_s(message_bytes: Number, where: Span) -> Number:
-    """The fastest of ring, tree, hierarchy and (where the switch can) in-network reduction."""
+    """The fastest of ring, tree, hierarchy and (where the switch can) in-network reduction; of the first two alone
+    where ``rings``.
+    """
     best = smaller(ring_all_reduce_s(message_bytes, where), tree_all_reduce_s(message_bytes, where))
+    if where.rings:
+        return best
     best = smaller(best, hierarchical_all_reduce_s(message_bytes, where, 2.0 * (1.0 - 1.0 / where.ranks_per_node)))
     if where.intra.in_network_reduction:
         best = smaller(best, hierarchical_all_reduce_s(message_bytes, where, IN_NETWORK_PASSES))

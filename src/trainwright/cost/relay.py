@@ -72,7 +72,7 @@ def _priced(
     """As if the whole pipeline stood on this group; sends cross what joins the groups."""
     asked = setting(model, workload, section.strategy, section.group, stack)
     joined = replace(section.group, intra=between, inter=between)
-    across = replace(spans(asked.table, section.group), pp=spans(asked.table, joined).pp)
+    across = replace(spans(asked.table, section.group, stack), pp=spans(asked.table, joined, stack).pp)
     here = ingredients(asked)
     work = replace(here.work, send=np.maximum(here.work.send, send_s(asked, across)))
     scales = scales_for(model, workload, section.group.device, stack, section.strategy.precision)

@@ -21,6 +21,8 @@ class Stack:
 
     ``attention``: the kernel; ``causal_skip``: whether it skips the masked half;
     ``attention_scale`` multiplies its time (kernels older than those the device's curve was measured with).
+    ``softmax_multiple``: plain attention scales, masks and takes the softmax in one kernel where samples times heads on
+    a device are a multiple of this, and writes each out elsewhere.
     ``ampere_flash``: its fused attention is FlashAttention 1 or 2 (PyTorch's SDPA too), written for Ampere.
     ``shared_head``: pipeline stages divide the head and the loss among them. ``fused``: norms, rotary and
     activations are one kernel each (else as eager PyTorch writes them out); ``autocast``: parameters and the residual
@@ -29,15 +31,17 @@ class Stack:
     of what remains (a compiler fuses neighbours), ``kernel_share`` the kernels launched.
     ``compute_scale`` multiplies every kernel's time (framework overhead inside the graph: casts, layouts, clocks).
 
-    ``dispatch_s``: host seconds to issue one kernel; ``layer_s`` and ``micro_batch_s``: further host seconds, per block
-    and micro-batch (autograd, checkpointing, hooks) and per micro-batch; ``step_s``: seconds the device waits once a
-    step. ``host_ahead``: whether the host issues kernels while the device works.
+    ``dispatch_s``: host seconds to issue one kernel; ``micro_batch_s``: further host seconds per micro-batch;
+    ``step_s``: seconds the device waits once a step. ``host_ahead``: whether the host issues kernels while the device
+    works.
 
     ``overlap_*``: share of that communication which may run behind compute (dp: gradients behind backward; fsdp:
     parameter gathers; tp: chunks behind matmuls; cp: ring steps behind attention; pp: sends behind the next
     micro-batch; ep: dispatch behind the other micro-batch). ``interference``: both sides of an overlap slow down by
     this factor less one, times the shorter.
 
+    ``accumulates``: how a micro-batch's gradient joins those kept in a buffer: "added" by a kernel of its own, "fused"
+    into the product that makes it; None where micro-batches are reduced and sharded, or the first is simply kept.
     ``gradient_bytes`` and ``reduce_bytes``: per element, kept and communicated. ``logits_bytes``: per element of the
     logits, which the loss reads or writes ``loss_passes`` times in all. ``parameter_bytes`` None: as the compute dtype
     (mixed precision keeps fp32 beside it when ``master_weights``). ``selective_share``: what share of a block's forward
@@ -45,6 +49,7 @@ class Stack:
     it keeps. ``scatter_every_micro_batch``: fully sharded gradients are
     reduced after each micro-batch. ``sequence_parallel``: what tp does in this software when nobody says.
     ``scatter_sends``: stages send each tensor-parallel rank its part and gather it there, else each the whole.
+    ``rings``: its NCCL sums between nodes in rings or trees over all ranks, never inside nodes first.
     ``sends_once``: a token for several experts of another node crosses the network once (DeepEP, HybridEP).
     ``joins_norms``: batch norms take their statistics over all replicas.
     ``corrected``: whether constants of published steps apply (corrections.py), or kernels stand as they are priced.
@@ -59,6 +64,7 @@ class Stack:
     attention: Literal["flash", "plain"] = "flash"
     causal_skip: bool = True
     attention_scale: float = 1.0
+    softmax_multiple: float = 1.0
     ampere_flash: bool = False
     shared_head: bool = False
     autocast: bool = False
@@ -67,7 +73,6 @@ class Stack:
     kernel_share: float = 1.0
     compute_scale: float = 1.0
     dispatch_s: float = 6e-6
-    layer_s: float = 0.0
     micro_batch_s: float = 0.0
     step_s: float = 0.0
     host_ahead: bool = True
@@ -78,6 +83,7 @@ class Stack:
     overlap_pp: float = 0.0
     overlap_ep: float = 0.0
     interference: float = 1.15
+    accumulates: Literal["added", "fused"] | None = None
     gradient_bytes: float = 4.0
     reduce_bytes: float = 4.0
     logits_bytes: float = 4.0
@@ -90,6 +96,7 @@ class Stack:
     scatter_every_micro_batch: bool = True
     scatter_sends: bool = False
     sends_once: bool = False
+    rings: bool = False
     bucket_bytes: float | None = None
     step_collectives: float = 0.0
     joins_norms: bool = False

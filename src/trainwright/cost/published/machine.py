@@ -76,5 +76,7 @@ def network(row: Row, usual: Link, per_node: int) -> Link:
     for pattern, gbit in _PER_NODE_GBIT:
         if re.search(pattern, text):
             rate = gbit * 1e9 / 8.0 / per_node
-            return replace(usual, name=f"{gbit:g} Gbit/s per node", bytes_per_s=rate, source=row["interconnect"])
+            half = usual.half_bytes * rate / usual.bytes_per_s  # what a chain of ranks waits for is seconds
+            name = f"{gbit:g} Gbit/s per node"
+            return replace(usual, name=name, bytes_per_s=rate, half_bytes=half, source=row["interconnect"])
     return usual

@@ -12,10 +12,11 @@ from trainwright.jobs.strategy import Offload, Precision, Recompute
 STACKS: tuple[tuple[str, str], ...] = (
     (r"mlperf.*(habana|gaudi)|habana|gaudi", "gaudi"),
     (r"korthikanti", "megatron-2022"),
-    (r"deepspeed\+megatron", "megatron-deepspeed"),
+    (r"deepspeed\+megatron|dlperf deepspeed", "megatron-deepspeed"),
+    (r"dlperf gpt.*oneflow 0", "eager-2020"),
     (r"deepspeed zero-3|bmtrain", "deepspeed"),
     (r"vtrain|bigscience|gpt-neox|pythia|glm-130b|bloom|megatron-deepspeed|frontier", "megatron-deepspeed"),
-    (r"sc21|sep 2020|jan 2021|apr 2021|mt-nlg|dlperf gpt|dlperf deepspeed", "megatron-2021"),
+    (r"sc21|sep 2020|jan 2021|apr 2021|mt-nlg|dlperf gpt", "megatron-2021"),
     (r"libai", "libai"),
     (r"zero bubble|vocabulary parallelism", "zero-bubble"),
     (r"llm-foundry|llm foundry|mosaicml|composer", "llm-foundry"),

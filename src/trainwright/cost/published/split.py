@@ -54,7 +54,7 @@ def strategy_of(row: Row, model: ModelSpec, cluster: Cluster, seq: int) -> Strat
         cp=cp,
         pp=pp,
         ep=min(max(row.count("ep", 1), 1), dp * cp),
-        micro_batch=micro_batch(row, dp, pp),
+        micro_batch=micro_batch(row, dp, (tp, pp)),
         zero_stage=stage,
         shard=shard_ways(row, dp, row.count("gpus_per_node", 8), tp) if stage == 3 else None,
         sequence_parallel=tp > 1 and (known.sequence_parallel if stated_sp is None else stated_sp),
@@ -75,6 +75,13 @@ def shared(strategy: Strategy, row: Row, model: ModelSpec, device: Device) -> St
         return strategy
     ways = STATE_BYTES * model.n_parameters / (HYBRID_SHARE * device.memory_bytes)
     return replace(strategy, shard=min(power_of_two(ways), int(strategy.dp)))
+
+
+def fewest(row: Row, tp: int) -> int:
+    """The fewest samples at a time for which a stack's softmax is one kernel."""
+    multiple = stack(stack_name(row)).softmax_multiple
+    heads = row.count("heads", 0) / tp
+    return next((n for n in (1, 2, 4) if heads * n % multiple == 0), 1)
 
 
 def spread(row: Row, axes: tuple[int, int, int], n_devices: int) -> tuple[int, int, int]:
@@ -144,11 +151,13 @@ def power_of_two(least: float) -> int:
     return 1 << max(0, (int(-(-least // 1)) - 1).bit_length())
 
 
-def micro_batch(row: Row, dp: int, pp: int) -> int:
-    """Samples at a time on one replica: as stated, else what accumulation leaves; 1 in pipelines that do not say.
+def micro_batch(row: Row, dp: int, inside: tuple[int, int]) -> int:
+    """Samples at a time on one replica, cut over ``inside`` (tp, pp): as stated, else what accumulation leaves;
+    the fewest in pipelines that do not say.
 
     Where nothing tells, the most there could be: ``filled`` lowers it to what fits.
     """
+    tp, pp = inside
     batch, stated = row.count("global_batch", 0) or row_batch(row), row.count("micro_batch", 0)
     if named := next((n for text, n in NAMED_MICRO_BATCHES.items() if row.says(text)), 0):
         return named
@@ -159,5 +168,5 @@ def micro_batch(row: Row, dp: int, pp: int) -> int:
     if unstated_micro_batch(row, pp):
         return 1 << (max(batch // dp, 1).bit_length() - 1) if batch else MOST_AT_A_TIME
     if not stated:
-        stated = max(batch // (dp * row.count("grad_accum", 1)), 1) if pp == 1 and batch else 1
+        stated = max(batch // (dp * row.count("grad_accum", 1)), 1) if pp == 1 and batch else fewest(row, tp)
     return max(min(stated, batch // dp), 1) if batch else stated
