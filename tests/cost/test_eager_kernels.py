@@ -6,14 +6,17 @@ from dataclasses import replace
 
 import pytest
 
+from trainwright.cost.activations import Keeper, op_kept_bytes
 from trainwright.cost.attention import CAST_PAIR_BYTES, AttentionShape, cast_attention_s, plain_attention_s
 from trainwright.cost.block import block_cost
 from trainwright.cost.compose import AS_IS
 from trainwright.cost.corrections import scales_of
+from trainwright.cost.memory_rules import memory_rules
 from trainwright.cost.shard import Arithmetic, Shard
 from trainwright.cost.stack import stack
 from trainwright.hardware import catalogue
-from trainwright.models.spec import Block, Matmul, Op, Pointwise, Size
+from trainwright.jobs.strategy import Precision, Strategy
+from trainwright.models.spec import Block, Matmul, Op, Pointwise, Saved, Size
 
 A100 = catalogue.device("A100-SXM-80GB")
 EAGER = Arithmetic(low="fp16", base="fp16", device=A100, stack=stack("torch-eager"))
@@ -52,6 +55,22 @@ def test_autocast_takes_the_softmax_of_plain_attention_in_fp32() -> None:
         copied = 2.0 * 2.0 * shape.elements / A100.efficiency.reduction
         moved = float(more) * A100.memory_bytes_per_s * 0.9
         assert moved == pytest.approx(64 * 16 * 512 * 512 * bytes_a_pair + copied, rel=0.02)
+
+
+@pytest.mark.parametrize(("precision", "each"), [("fp16", 6.0), ("fp32", 4.0)])
+def test_autocast_keeps_a_softmax_in_fp32_and_a_copy_in_16_bits(precision: Precision, each: float) -> None:
+    keeper = Keeper(strategy=Strategy(precision=precision), rules=memory_rules("torch-eager"), seq=1.0)
+    softmax = Pointwise(name="s", elements=EACH, saved=(Saved(elements=EACH),), kernel="softmax")
+    assert op_kept_bytes(softmax, keeper) == each * 1e8
+
+
+def test_a_layer_norm_of_long_rows_reads_them_again() -> None:
+    short, long = (
+        stream_s(Pointwise(name="n", elements=EACH, kernel="layer_norm", n_parameters=2 * width))
+        for width in (2048, 16384)
+    )
+    again = (long - short) * A100.memory_bytes_per_s * 0.9
+    assert 2e8 < again < 4e8  # one reading in fp32 more, less what eight times as many rows cost
 
 
 def test_kernels_priced_one_by_one_stand_as_they_are() -> None:

@@ -32,6 +32,21 @@ KEMPNER_8B: dict[str, str] = LLAMA_70B | {
 }  # fmt: skip
 
 
+LITGPT_7B: dict[str, str] = LLAMA_70B | {
+    "source": "LitGPT resource tables", "id": "litgpt-ft-12", "model_name": "Llama 2 7 B", "layers": "32",
+    "hidden": "4096", "heads": "32", "kv_heads": "32", "ffn": "11008", "vocab": "32000", "seq_len": "1304", "gpus": "1",
+    "gpu": "A100-SXM4-40GB", "framework": "LitGPT", "tp": "1", "sp": "", "zero_stage_or_fsdp": "", "micro_batch": "1",
+    "global_batch": "1", "recompute": "", "precision": "bf16-true + bnb.nf4", "step_time_s": "",
+    "other_notes": "Finetuning with LoRA on 1 GPU",
+}  # fmt: skip
+INTERN_20B: dict[str, str] = LITGPT_7B | {
+    "source": "InternEvo GPU memory test", "id": "internevo-mem-14", "model_name": "InternLM-20B", "layers": "60",
+    "hidden": "5120", "heads": "40", "kv_heads": "40", "ffn": "13824", "vocab": "103168", "seq_len": "2048",
+    "gpus": "16", "gpu": "A800-80GB", "framework": "InternEvo", "zero_stage_or_fsdp": "fsdp", "recompute": "full",
+    "global_batch": "64", "precision": "bf16", "other_notes": "",
+}  # fmt: skip
+
+
 def told(**columns: str) -> Case:
     found = case_of(Row(text=BLANK | columns))
     assert isinstance(found, Case)
@@ -46,12 +61,16 @@ def told(**columns: str) -> Case:
         (GPT_6B, {"other_notes": "schedule ZB-2p; memory GB as printed"}, 70.0),
         (LLAMA_70B, {}, 71.9),
         (KEMPNER_8B, {}, 27.6),
+        (LITGPT_7B, {}, 14.14),  # printed in units of 1e9 bytes
+        (INTERN_20B, {}, 40.0),
     ],
 )
 def test_published_peaks(row: dict[str, str], more: dict[str, str], published_gib: float) -> None:
     case = told(**row, **more, peak_mem_gib=str(published_gib))
     asked = case.footprint
-    assert asked.as_read(asked.allocated(case.model), asked.reading) / 2**30 == pytest.approx(published_gib, rel=0.1)
+    unit = 1e9 if row is LITGPT_7B else 2.0**30
+    assert case.peak_bytes == published_gib * unit
+    assert asked.as_read(asked.allocated(case.model), asked.reading) / unit == pytest.approx(published_gib, rel=0.1)
 
 
 def test_each_reading_shows_more_than_the_one_before() -> None:

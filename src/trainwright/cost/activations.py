@@ -19,11 +19,15 @@ _FIXED_BYTES = {"fp32": 4.0, "int64": 8.0, "bool": 1.0}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeper:
-    """How a strategy and a stack keep tensors: everything that the bytes of a tensor depend on but its shape."""
+    """How a strategy and a stack keep tensors: everything that the bytes of a tensor depend on but its shape.
+
+    ``widens``: weights are kept in 4 bits, and each product makes a wide copy of its own.
+    """
 
     strategy: Strategy
     rules: MemoryRules
     seq: float
+    widens: bool = False
 
     @property
     def compute_bytes(self) -> float:
@@ -87,8 +91,11 @@ def op_kept_bytes(op: Op, keeper: Keeper) -> Number:
     """Bytes that one op keeps for one micro-batch."""
     if op.name in keeper.rules.skipped:
         return 0.0
-    is_wide = keeper.rules.wide_norms and op.kernel in WIDE
+    is_softmax = op.kernel == "softmax"
+    is_wide = keeper.rules.wide_norms and (op.kernel in WIDE or is_softmax)
     total: Number = sum((keeper.saved_bytes(saved, is_wide=is_wide) for saved in kept(op, keeper.rules)), start=0.0)
+    if is_wide and is_softmax and keeper.is_cast:  # its copy in 16 bits is what the product after it keeps
+        total = total + sum((keeper.saved_bytes(saved) for saved in op.saved), start=0.0)
     if isinstance(op, Matmul) and keeper.keeps_eight_bits and op.split != "vocabulary":
         total = total / keeper.compute_bytes
     if isinstance(op, Matmul) and keeper.keeps_gathered and op.split != "none":
@@ -227,4 +234,4 @@ def _matmul_need_bytes(op: Matmul, keeper: Keeper) -> Number:
         inputs, outputs = keeper.elements(op.input), outputs * op.count
     gradients = (outputs / ways + inputs / keeper.ways("none")) * keeper.compute_bytes
     weight = op.n_parameters * keeper.compute_bytes / (ways if op.split != "none" else 1.0)
-    return gradients + (weight if keeper.is_cast else 0.0)
+    return gradients + (weight if keeper.is_cast or keeper.widens else 0.0)

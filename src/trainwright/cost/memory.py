@@ -175,7 +175,7 @@ def _unseen(model: ModelSpec, workload: Workload, strategy: Strategy, rules: Mem
 def _walked(
     model: ModelSpec, workload: Workload, strategy: Strategy, rules: MemoryRules, where: Residence | None = None
 ) -> _Flow:
-    keeper = Keeper(strategy=strategy, rules=rules, seq=float(workload.seq))
+    keeper = Keeper(strategy=strategy, rules=rules, seq=float(workload.seq), widens=workload.quantized_base)
     return _Flow(
         keeper=keeper,
         where=where or residence(model, strategy, _n_micro(workload, strategy), _pipeline(rules)),
@@ -229,9 +229,10 @@ def _optimizer_temporary(model: ModelSpec, workload: Workload, keeper: Keeper) -
     how, strategy = keeper.rules.optimizer_temporary, keeper.strategy
     if how == "none":
         return 0.0
-    if how == "all":
+    if how in ("all", "twice all"):
         trained = sum((weights(block, workload).trained * block.repeats for block in model.blocks), start=np.zeros(3))
-        return keeper.rules.moment_bytes * on_device(trained, strategy, strategy.zero_stage >= 1) / strategy.pp
+        copies = 2.0 if how == "twice all" else 1.0
+        return copies * keeper.rules.moment_bytes * on_device(trained, strategy, strategy.zero_stage >= 1) / strategy.pp
     largest = max(trained_parameters(op, workload) for block in model.blocks for op in block.ops)
     return 2.0 * keeper.rules.moment_bytes * largest / strategy.tp
 

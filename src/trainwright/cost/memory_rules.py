@@ -31,7 +31,8 @@ class MemoryRules:
     ``input_copies`` and ``result_copies``: how often matmuls keep their input or result once more (4-bit products,
     adapters that scale results); ``adapter_dropout``: each adapter keeps its dropped-out input, and a mask of a byte,
     in place of the input. ``fp8_inputs``: in fp8 and fp4, matmuls keep their inputs in 8 bits (Transformer
-    Engine). ``wide_norms``: layer and group norms keep their input in fp32 (autocast widens it).
+    Engine). ``wide_norms``: layer and group norms keep their input in fp32 (autocast widens it), and a softmax its
+    result, beside the 16-bit copy that the product after it reads.
 
     Loss: ``loss_bytes`` per logit alive in the backward of log-softmax, what it kept included (``divided_loss_bytes``
     where tp divides the vocabulary); ``held_logit_bytes`` of it all through backward. ``divides_loss``: whether tp
@@ -48,7 +49,8 @@ class MemoryRules:
     ``fresh_gradients``: gradients appear in backward and go after the update; else buffers for them always exist.
 
     Optimizer: ``optimizer_temporary`` copies of one fp32 state live during the update: of all of them ("all",
-    foreach), or of the largest parameter ("largest", a loop), or none (fused).
+    foreach; "twice all" before torch 2.1, the root and the divisor), or of the largest parameter ("largest", a loop),
+    or none (fused).
 
     Outside torch's allocator: ``context_bytes`` (CUDA context and libraries), ``communicator_bytes`` for each process
     group; inside: ``workspace_bytes`` (cuBLAS and the like). ``reserved_factor``: reserved over allocated;
@@ -89,7 +91,7 @@ class MemoryRules:
     bucket_share: float = 0.0
     join_bytes: float = 0.0
     fresh_gradients: bool = False
-    optimizer_temporary: Literal["none", "largest", "all"] = "none"
+    optimizer_temporary: Literal["none", "largest", "all", "twice all"] = "none"
     workspace_bytes: float = 0.0
     context_bytes: float = 0.0
     communicator_bytes: float = 0.0

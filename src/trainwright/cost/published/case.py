@@ -11,7 +11,7 @@ from trainwright.cost.published.footprint import Footprint, fits, footprint, is_
 from trainwright.cost.published.gaps import row_batch, usual_batch
 from trainwright.cost.published.machine import cluster_of, device_of
 from trainwright.cost.published.row import Row
-from trainwright.cost.published.software import is_lora, recompute, stack_of
+from trainwright.cost.published.software import is_lora, recompute, stack_name, stack_of
 from trainwright.cost.published.split import strategy_of
 from trainwright.cost.stack import Stack
 from trainwright.hardware.cluster import Cluster
@@ -105,12 +105,15 @@ def case_of(row: Row) -> Case | Refusal:
         cluster=cluster,
         stack=stack_of(row),
         step_s=measured,
-        peak_bytes=None if peak is None else peak * 2.0**30,
+        peak_bytes=None if peak is None else peak * (1e9 if stack_name(row) == "litgpt" else GIB),
         adds_up="DOES NOT ADD UP" not in row["other_notes"],
         group="|".join((*(row[name] for name in ALIKE), str(batch), str(seq), row["precision"])),
         footprint=footprint(row, model, workload, strategy, float(device.memory_bytes)),
     )
 
+
+GIB = 2.0**30
+"""Bytes in a table's unit of memory; LitGPT's scripts divide by 1e9 (litgpt 0.4.13, finetune/lora.py, Memory used)."""
 
 ALIKE = ("source", "model_name", "gpu", "gpus")
 """What rows share, beside batch, sequence and precision, that differ in strategy only."""

@@ -44,9 +44,11 @@ RULES: tuple[tuple[str, dict[str, Any]], ...] = (
     (r"method interlaced", {"spread_ends": True, "in_flight_scale": 1.5}),
     (r"q?lora fine-tuning; max_seq", {"adapter_dropout": True}),  # LitGPT's config_hub: lora_dropout 0.05 on all
     (r"adapter on 1 gpu; [24],|adapter_v2", {"result_copies": 1.0}),  # kept for the gradient of their scales
+    (r"internevo.* fsdp\b", {"gradient_bytes": 6.0}),  # its own FSDP optimizer copies shards to fp32, and flattens none
+    (r"litgpt-ft.*(with (lora|adapter)|lora fine-tuning)", {"loss_bytes": 4.0}),  # it takes head and loss in chunks
     (r"bf16 \(fp32 grad accumulation\)", {"gradient_bytes": 6.0}),  # DeepSpeed's bf16 optimizer sums in fp32 aside
     (r"torchtune-3b-opt-[3-7]|torchtune readme memory|_cef\b", {"loss_bytes": 4.0}),  # a loss in chunks, or fused
-    (r"lora on multiple gpus", {"keeps_whole": True}),  # LitGPT's FSDP holds the whole model above the shards
+    (r"lora on multiple gpus|full-4gpu", {"keeps_whole": True}),  # LitGPT's FSDP holds the whole model above the shards
     (r"llm\.c", {"loss_bytes": 4.0}),  # the loss writes its gradient over the logits
     (r"torchtitan-20250|torchtitan-nvfp4", {"loss_bytes": 4.0}),  # the loss is compiled with the model
     (
@@ -70,7 +72,7 @@ RECOMPUTED: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 OFFLOADS: tuple[tuple[str, str], ...] = (
     (r"fsdp \+ cpu offload|zero3 offload|lora deepspeed cpu offload|cpu offload with fused", "parameters"),
-    (r"full fine-tuning; max_seq", "optimizer"),  # parameters and gradients alone fill what was read: states are paged
+    (r"full-1gpu.*full fine-tuning; max_seq", "optimizer"),  # what was read holds parameters and gradients, not states
     (r"optimizer offload: (deepspeed|ao)|pagedadamw|torchtune-8b-full", "optimizer"),
 )
 
@@ -159,8 +161,8 @@ def _split(row: Row, strategy: Strategy, rules: MemoryRules) -> Strategy:
         return replace(strategy, zero_stage=0)
     if not row["zero_stage_or_fsdp"] and name in SHARDED_BY_DEFAULT:
         strategy = replace(strategy, zero_stage=max(strategy.zero_stage, 1))
-    if row.says("LoRA on Multiple GPUs"):
-        return replace(strategy, recompute="full")  # LitGPT's FSDP recomputes each block
+    if name == "litgpt" and strategy.zero_stage >= 3:
+        return replace(strategy, recompute="full")  # its FSDP recomputes each block (litgpt/finetune/full.py)
     if name == "maxtext":
         return replace(strategy, sequence_parallel=True)  # its rules divide the residual stream over the tensor axis
     if name == "kempnerforge" and int(strategy.ep) > 1:
