@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from trainwright.cost.activations import Keeper, op_kept_bytes
+from trainwright.cost.activations import Keeper, each_kept_bytes, op_kept_bytes
 from trainwright.cost.attention import CAST_PAIR_BYTES, AttentionShape, cast_attention_s, plain_attention_s
 from trainwright.cost.block import block_cost
 from trainwright.cost.compose import AS_IS
@@ -62,6 +62,15 @@ def test_autocast_keeps_a_softmax_in_fp32_and_a_copy_in_16_bits(precision: Preci
     keeper = Keeper(strategy=Strategy(precision=precision), rules=memory_rules("torch-eager"), seq=1.0)
     softmax = Pointwise(name="s", elements=EACH, saved=(Saved(elements=EACH),), kernel="softmax")
     assert op_kept_bytes(softmax, keeper) == each * 1e8
+
+
+@pytest.mark.parametrize(("own", "each"), [((), 6.0), ((Saved(elements=EACH),), 4.0)])
+def test_what_follows_a_group_norm_is_kept_in_fp32(own: tuple[Saved, ...], each: float) -> None:
+    keeper = Keeper(strategy=Strategy(precision="fp16"), rules=memory_rules("torch-eager"), seq=1.0)
+    norm = Pointwise(name="n", elements=EACH, kernel="group_norm")
+    act = Pointwise(name="act", elements=EACH, saved=(Saved(elements=EACH),))
+    block = Block(name="b", ops=(norm, act, replace(CONVOLUTION, saved=own)), boundary=EACH)
+    assert each_kept_bytes(block, keeper)[1] == each * 1e8  # and the product's copy, where it has none of its own
 
 
 def test_a_layer_norm_of_long_rows_reads_them_again() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from trainwright.cost.loops import rounds
 from trainwright.cost.memory_rules import MemoryRules
+from trainwright.cost.numbers import either
 from trainwright.cost.shard import WIDE
 from trainwright.hardware.device import DTYPE_BYTES
 from trainwright.jobs.strategy import Strategy
@@ -84,7 +87,25 @@ def kept_bytes(block: Block, keeper: Keeper) -> Number:
     more for each query-key pair of a head; tensor parallelism divides what lies inside attention and MLP, sequence
     parallelism the rest too. Source: Korthikanti et al., arXiv:2205.05198, sections 4.1 and 4.2.
     """
-    return sum((op_kept_bytes(op, keeper) for op in block.ops), start=0.0)
+    return sum(each_kept_bytes(block, keeper), start=0.0)
+
+
+def each_kept_bytes(block: Block, keeper: Keeper) -> list[Number]:
+    """Bytes that each op of a block keeps: of autocast's group norms the next op gets fp32, and keeps that."""
+    each = [op_kept_bytes(op, keeper) for op in block.ops]
+    if keeper.rules.wide_norms and keeper.is_cast:
+        for index, (norm, op) in enumerate(pairwise(block.ops), start=1):
+            if norm.kernel == "group_norm" and isinstance(op, Pointwise):
+                each[index] = _wide_bytes(op, block.ops[index + 1 :], keeper)
+    return each
+
+
+def _wide_bytes(op: Pointwise, later: Sequence[Op], keeper: Keeper) -> Number:
+    """What an op keeps in fp32; and in 16 bits, where the next product reads the same tensor."""
+    product = next((each for each in later if isinstance(each, Matmul)), None)
+    narrow, wide = (sum((keeper.saved_bytes(s, is_wide=w) for s in op.saved), start=0.0) for w in (False, True))
+    own = sum((keeper.saved_bytes(s) for s in product.saved), start=0.0) if product else narrow
+    return wide + either(own < 0.5 * narrow, narrow, 0.0)
 
 
 def op_kept_bytes(op: Op, keeper: Keeper) -> Number:

@@ -10,8 +10,8 @@ from trainwright.cost.activations import (
     Keeper,
     backward_need_bytes,
     boundary_bytes,
+    each_kept_bytes,
     op_dropped_bytes,
-    op_kept_bytes,
     pair_bytes,
     results_bytes,
 )
@@ -74,7 +74,7 @@ def _block(block: Block, workload: Workload, keeper: Keeper, fresh: Array | bool
     rules, strategy = keeper.rules, keeper.strategy
     if rules.keeps_gathered and strategy.sequence_parallel and is_end(block):
         keeper = replace(keeper, strategy=replace(strategy, sequence_parallel=False))
-    each = [op_kept_bytes(op, keeper) for op in block.ops]
+    each = each_kept_bytes(block, keeper)
     kept: Number = sum(each, start=0.0)
     live = kept
     peak: Number = 0.0

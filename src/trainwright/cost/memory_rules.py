@@ -32,7 +32,7 @@ class MemoryRules:
     adapters that scale results); ``adapter_dropout``: each adapter keeps its dropped-out input, and a mask of a byte,
     in place of the input. ``fp8_inputs``: in fp8 and fp4, matmuls keep their inputs in 8 bits (Transformer
     Engine). ``wide_norms``: layer and group norms keep their input in fp32 (autocast widens it), and a softmax its
-    result, beside the 16-bit copy that the product after it reads.
+    result, beside the 16-bit copy that the product after it reads; what follows a group norm keeps fp32 too.
 
     Loss: ``loss_bytes`` per logit alive in the backward of log-softmax, what it kept included (``divided_loss_bytes``
     where tp divides the vocabulary); ``held_logit_bytes`` of it all through backward. ``divides_loss``: whether tp
