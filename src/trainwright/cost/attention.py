@@ -75,8 +75,28 @@ def fused_attention_s(shape: AttentionShape, dtype: str, device: Device, *, back
     share: Saturation = device.efficiency.attention_backward if backward else device.efficiency.attention_forward
     flop = shape.flop * shape.seen_share * (2.5 if backward else 1.0)
     work_s = flop / (peak_flop_per_s(device, dtype) * share.share(flop))
+    work_s = work_s * narrow_heads(shape.qk_dim, device.architecture, backward=backward)
     touched = shape.elements * DTYPE_BYTES[dtype] * (3.0 if backward else 1.0)
     return larger(work_s, stream_s(touched, device))
+
+
+EXPONENT_SHARES = {"Ampere-GA100": 0.15, "Hopper": 0.45, "Blackwell": 0.65, "Blackwell-Ultra": 0.5}
+"""Share of a fused forward over heads of 128 that the exponentials set: 16 a clock and multiprocessor on each (32 on
+Blackwell-Ultra), beside 2048, 4096 and 8192 FLOP. Source: forward with heads of 64 and of 128 in figure 4 of Dao,
+arXiv:2307.08691, and figure 5 of Shah et al., arXiv:2407.08608 (section 3.1: 3.9 Tera exp/s of H100); Blackwell's from
+the same sum of both times with twice the products."""
+
+
+def narrow_heads(dim: float, architecture: str, *, backward: bool = False) -> float:
+    """How much longer a fused kernel takes for each FLOP with heads narrower than the 128 its curve is of.
+
+    Products shrink with the head, exponentials do not; five products beside them backward, two forward.
+
+    >>> narrow_heads(64.0, "Hopper"), narrow_heads(192.0, "Hopper")
+    (1.45, 1.0)
+    """
+    share = EXPONENT_SHARES.get(architecture, 0.0) * (0.4 if backward else 1.0)
+    return 1.0 + share * max(128.0 / dim - 1.0, 0.0)
 
 
 def measured_attention_s(shape: AttentionShape, curve: AttentionCurve, *, backward: bool = False) -> Number:

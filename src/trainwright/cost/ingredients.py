@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from trainwright.cost.exchange import Spans, cp_s, data_parallel, ep_s, norms_s, pp_s, spans, tp_s
+from trainwright.cost.numbers import either
 from trainwright.cost.offload import offload_s
 from trainwright.cost.pipeline import fill_share
 from trainwright.cost.pointwise import stream_s
@@ -137,12 +138,13 @@ def states(setting: Setting, where: Spans) -> States:
     """The ingredients that recomputation and the exchange of activations do not touch."""
     held, rows, stack = setting.stages, setting.table, setting.stack
     data = data_parallel(held, rows, where, stack)
-    scattered = 1.0 if rows.strategy.zero_stage == 3 and stack.scatter_every_micro_batch else 0.0
+    each = either(rows.pp > 1, 0.0, 1.0) if stack.pipelines_gather_once else 1.0
+    scattered = each if rows.strategy.zero_stage == 3 and stack.scatter_every_micro_batch else 0.0
     wide = {
-        "gather": data.forward_s,
-        "regather": data.backward_s + data.reduce_s * scattered,
+        "gather": data.forward_s * each,
+        "regather": data.backward_s * each + data.reduce_s * scattered,
         "reduce": data.reduce_s * (1.0 - scattered),
-        "spread": data.gather_s,
+        "spread": data.gather_s + data.forward_s * (1.0 - each),
     }
     trainable = held.total("trainable")
     updates = update_s(trainable, held.total("tensors"), rows, setting.how.device, stack)
@@ -164,6 +166,7 @@ def _compute(setting: Setting) -> dict[str, Array]:
     """Kernel seconds of a micro-batch, and the host's to issue them, per stage."""
     held, stack = setting.stages, setting.stack
     kernels = held.total("forward_kernels") * (1.0 + recompute_share(setting)) + held.total("backward_kernels")
+    experts_s = stack.experts_s * held.body.ep_calls * held.n_body
     has_head = np.ones_like(held.has_after) / setting.table.pp if stack.shared_head else held.has_after
     seconds = {
         "forward": held.inner("forward_s"),
@@ -178,7 +181,7 @@ def _compute(setting: Setting) -> dict[str, Array]:
     }
     return {
         **(seconds if stack.compute_scale == 1.0 else {name: s * stack.compute_scale for name, s in seconds.items()}),
-        "host": kernels * stack.kernel_share * dispatch_s(setting) + stack.micro_batch_s,
+        "host": kernels * stack.kernel_share * dispatch_s(setting) + experts_s + stack.micro_batch_s,
         "layers": np.maximum(held.n_body, 1.0),
     }
 

@@ -31,7 +31,8 @@ class Stack:
     of what remains (a compiler fuses neighbours), ``kernel_share`` the kernels launched.
     ``compute_scale`` multiplies every kernel's time (framework overhead inside the graph: casts, layouts, clocks).
 
-    ``dispatch_s``: host seconds to issue one kernel; ``micro_batch_s``: further host seconds per micro-batch;
+    ``dispatch_s``: host seconds to issue one kernel; ``micro_batch_s``: further host seconds per micro-batch, and
+    ``experts_s`` for each block with experts in it, which waits for the count of tokens that each was sent;
     ``step_s``: seconds the device waits once a step. ``host_ahead``: whether the host issues kernels while the device
     works.
 
@@ -47,7 +48,9 @@ class Stack:
     (mixed precision keeps fp32 beside it when ``master_weights``). ``selective_share``: what share of a block's forward
     "selective" recomputes; None: the attention core only. ``selective_streams``: all but products and attention, which
     it keeps. ``scatter_every_micro_batch``: fully sharded gradients are
-    reduced after each micro-batch. ``sequence_parallel``: what tp does in this software when nobody says.
+    reduced after each micro-batch. ``pipelines_gather_once``: with stages, what is gathered stays for all
+    micro-batches of a step, and gradients are scattered after the last. ``sequence_parallel``: what tp does in this
+    software when nobody says.
     ``scatter_sends``: stages send each tensor-parallel rank its part and gather it there, else each the whole.
     ``rings``: its NCCL sums between nodes in rings or trees over all ranks, never inside nodes first.
     ``sends_once``: a token for several experts of another node crosses the network once (DeepEP, HybridEP).
@@ -73,6 +76,7 @@ class Stack:
     kernel_share: float = 1.0
     compute_scale: float = 1.0
     dispatch_s: float = 6e-6
+    experts_s: float = 0.0
     micro_batch_s: float = 0.0
     step_s: float = 0.0
     host_ahead: bool = True
@@ -94,6 +98,7 @@ class Stack:
     selective_share: float | None = None
     selective_streams: bool = False
     scatter_every_micro_batch: bool = True
+    pipelines_gather_once: bool = False
     scatter_sends: bool = False
     sends_once: bool = False
     rings: bool = False

@@ -86,9 +86,9 @@ def combine(hidden: int, passes: int) -> Pointwise:
 
 def shared_ops(shape: Shape, width: int) -> tuple[Op, ...]:
     """The expert all tokens pass, and its gate where the family has one; its input is kept by the router already."""
-    hidden = shape.hidden
+    hidden, parts = shape.hidden, 2 if shape.gated else 1
     ops: list[Op] = [
-        replace(linear("shared_in", hidden, 2 * width, split="column", parts=2), saved=()),
+        replace(linear("shared_in", hidden, parts * width, split="column", parts=parts), saved=()),
         activation("shared_activation", width, shape.activation, gated=shape.gated),
         linear("shared_out", width, hidden, split="row"),
     ]

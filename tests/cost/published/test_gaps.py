@@ -1,7 +1,14 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
+from trainwright.cost.exchange import spans
+from trainwright.cost.ingredients import States, states
 from trainwright.cost.published.case import Case, case_of
 from trainwright.cost.published.row import COLUMNS, Row
+from trainwright.cost.setting import setting
+from trainwright.cost.stack import Stack
 
 
 def case(**columns: str) -> Case:
@@ -58,6 +65,11 @@ def test_a_row_changes_its_stack() -> None:
     assert case(framework="fsdp + qlora", precision="bf16 + nf4").workload.quantized_base
     assert case(framework="Megatron-DeepSpeed", other_notes="no gradient bucketing").stack.name == "megatron-2021"
     assert case(framework="NeMo", precision="mxfp8", gpu="B200 SXM").stack.block_scaled
+    assert not case(framework="torchtitan", compile="False").stack.fused
+    assert case(framework="torchtitan", other_notes="asyncTP").stack.overlap_tp > 0
+    assert case(framework="neuronx distributed (Neuron 2.20.0)").stack.attention == "flash"
+    graphs = [case(framework="NeMo", other_notes=f"cuda_graph={how}").stack for how in ("-/-", "full_iteration/[]")]
+    assert graphs[0].experts_s > graphs[1].experts_s == graphs[1].dispatch_s == 0.0
     assert case(
         framework="NeMo", source="NVIDIA NeMo long-sequence performance (24.03.01 container)"
     ).stack.ampere_flash
@@ -69,6 +81,27 @@ def test_late_mlperf_rows_of_language_models_run_nvidia_s_recipe_in_narrow_forma
     assert (told.stack.name, told.strategy.precision, untold.strategy.precision) == ("nemo", "fp4", "fp8")
     early = round_ | {"source": "MLPerf Training v3.1 result logs", "gpu": "H100 SXM", "pp": "8", "model_name": "GPT-3"}
     assert int(case(**early).strategy.virtual_stages) == 4
+
+
+def test_rows_of_maxtext_on_tpu_that_name_no_axis_are_fully_sharded() -> None:
+    found = case(framework="MaxText", gpu="TPU v5p", gpus="64", model_name="Llama 3.1 70B", global_batch="256").strategy
+    assert (int(found.dp), int(found.micro_batch), found.zero_stage) == (64, 4, 3)
+
+
+def test_stages_of_torchtitan_share_the_local_batch_and_gather_once() -> None:
+    axes = {"gpus": "16", "tp": "1", "pp": "4", "zero_stage_or_fsdp": "fsdp2", "micro_batch": "32"}
+    found = case(framework="torchtitan", global_batch="128", recompute="full", **axes)
+    assert int(found.strategy.micro_batch) == 8
+    group = found.cluster.groups[0]
+
+    def states_with(stack: Stack) -> States:
+        how = setting(found.model, found.timed, found.strategy, group, stack)
+        return states(how, spans(how.table, group, stack))
+
+    once, each = states_with(found.stack), states_with(replace(found.stack, pipelines_gather_once=False))
+    assert not once.gathers
+    assert each.gathers
+    assert np.all(once.spread == each.gather)
 
 
 def test_a_last_stage_may_hold_fewer_blocks() -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 from trainwright.cost.kind import Kind, kind_of
 from trainwright.cost.published.architecture import model_of
 from trainwright.cost.published.footprint import Footprint, fits, footprint, is_quantized
-from trainwright.cost.published.gaps import row_batch, usual_batch
+from trainwright.cost.published.gaps import USUAL_TOKENS, row_batch, usual_batch
 from trainwright.cost.published.machine import cluster_of, device_of
 from trainwright.cost.published.row import Row
 from trainwright.cost.published.software import is_lora, recompute, stack_name, stack_of
@@ -33,8 +33,12 @@ ALPACA_TOKENS = 128
 WHOLE_RUN = 512
 """Devices of a pretraining run of which only the device hours are told."""
 
-USUAL_SEQ = {"bert": 512, "vit": 196, "t5": 512, "diffusion-transformer": 512}
+USUAL_SEQ = {"bert": 512, "esm2": 1024, "vit": 196, "t5": 512, "diffusion-transformer": 512}
 """Tokens where a row names none. FLUX.1 in MLPerf: 256 patches of a 256 x 256 image's latents, 256 of the text."""
+
+
+RECIPE_SEQ = 4096
+"""Tokens of a sample in every fine-tuning recipe of NVIDIA's tables that prints them (DGX Cloud, Megatron-Bridge)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +137,8 @@ def sequence(row: Row, model: ModelSpec) -> int:
         return 1
     if row.says("glue, 128"):
         return 128
-    stated = row.count("seq_len", USUAL_SEQ.get(row["arch"].split(" ")[0], 2048))
+    usual = RECIPE_SEQ if is_lora(row) and stack_name(row) == "nemo" else USUAL_TOKENS
+    stated = row.count("seq_len", USUAL_SEQ.get(row["arch"].split(" ")[0], usual))
     if row["arch"] == "bert" and row["source"].startswith("MLPerf"):
         return round(stated * UNPADDED_SHARE)
     return stated

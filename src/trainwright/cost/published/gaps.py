@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +11,14 @@ from trainwright.cost.memory import peak_bytes
 from trainwright.cost.memory_rules import memory_rules
 from trainwright.cost.published.footprint import is_quantized
 from trainwright.cost.published.row import Row
-from trainwright.cost.published.software import is_lora, stack_name
+from trainwright.cost.published.software import is_lora, is_sharded_by_xla, stack_name
 from trainwright.hardware.device import Device
 from trainwright.jobs.job import Objective, Workload
 from trainwright.jobs.strategy import Recompute, Strategy
 from trainwright.models.spec import ModelSpec
+
+USUAL_TOKENS = 2048
+"""Tokens of a sample where a row names none."""
 
 MICRO_TOKENS = 16384
 """Tokens a device sees at a time beyond which no software's throughput rises, and no benchmark's batch goes."""
@@ -33,8 +37,11 @@ def filled(strategy: Strategy, row: Row, model: ModelSpec, device: Device, seq: 
     """
     if model.unit != "tokens":
         return strategy
+    if is_sharded_by_xla(row):  # the whole step is one graph, without accumulation
+        strategy = replace(strategy, micro_batch=local_batch(row, strategy))
+        return strategy if row["recompute"] else recomputed(strategy, row, model, device, seq)
     least = 1 if unstated_micro_batch(row, int(strategy.pp)) else int(strategy.micro_batch)
-    if not row["recompute"]:
+    if not row["recompute"] and strategy.recompute == "none":
         found = recomputed(replace(strategy, micro_batch=least), row, model, device, seq)
         strategy = replace(found, micro_batch=strategy.micro_batch)
     if not unstated_micro_batch(row, int(strategy.pp)):
@@ -51,6 +58,8 @@ def filled(strategy: Strategy, row: Row, model: ModelSpec, device: Device, seq: 
 def recomputed(strategy: Strategy, row: Row, model: ModelSpec, device: Device, seq: int) -> Strategy:
     """The strategy with as few blocks recomputed as let it run, where nothing is said: none, some, else all."""
     shares: list[tuple[Recompute, int]] = [("none", 1), ("full", 1)]
+    if stack_name(row) == "maxtext":
+        shares[1:1] = [("selective", 1)]
     if stack_name(row) in BLOCKWISE:
         shares[1:1] = [("full", 4), ("full", 3), ("full", 2)]
     for how, every in shares:
@@ -83,6 +92,8 @@ def local_batch(row: Row, strategy: Strategy) -> int:
 
 def row_batch(row: Row) -> int:
     """Samples of a step that prints both its time and its tokens per second, else 0."""
+    if told := re.search(r"total_weights (\d+)", row["other_notes"]):  # MaxText's word for the tokens of a step
+        return round(int(told[1]) / row.count("seq_len", USUAL_TOKENS))
     rate, seconds, seq = row.number("tokens_per_s_per_gpu"), row.number("step_time_s"), row.count("seq_len", 0)
     if row.count("global_batch", 0) or not (rate and seconds and seq):
         return 0

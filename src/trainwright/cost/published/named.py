@@ -22,6 +22,15 @@ def _experts(dense: Mapping[str, Any], n: int, per_token: int, width: int, **mor
     return {**dense, "experts": n, "experts_per_token": per_token, "expert_ffn": width, **more}
 
 
+_STATE_SPACE: Mapping[str, Any] = {"gated": False, "activation": "relu2", "head_dim": 128, "window": 4096}
+"""A state-space layer with its part of the attention layers, as local attention of as many parameters. Mamba-2's scan
+takes as long as FlashAttention-2 over 2,000 tokens of the same width with half of this state (Dao and Gu,
+arXiv:2405.21060, figure 10, on A100), and its kernels gained less than attention's from the devices since."""
+
+_OSS: Mapping[str, Any] = {"head_dim": 64, "window": 128, "global_every": 2}
+"""Heads of gpt-oss, every other layer of which looks back 128 tokens (OpenAI, arXiv:2508.10925, section 2.3)."""
+
+
 NAMED: tuple[tuple[str, str | Mapping[str, Any]], ...] = (
     (r"deepseek-?v3|deepseek-v3", "deepseek-v3"),
     (r"deepseek-v4", _experts(_llama(16, 4096, 64, 8, 12288, 129280), 256, 6, 2048, shared_ffn=2048)),
@@ -29,8 +38,8 @@ NAMED: tuple[tuple[str, str | Mapping[str, Any]], ...] = (
     (r"qwen3-30b", "qwen3-30b-a3b"),
     (r"qwen3-235b", "qwen3-235b-a22b"),
     (r"qwen3-next", _experts(_llama(48, 2048, 16, 2, 5632, 151936), 512, 10, 512, shared_ffn=512, head_dim=256)),
-    (r"gpt-oss-120b", _experts(_llama(36, 2880, 64, 8, 2880, 201088), 128, 4, 2880, head_dim=64)),
-    (r"gpt-oss-20b", _experts(_llama(24, 2880, 64, 8, 2880, 201088), 32, 4, 2880, head_dim=64)),
+    (r"gpt-oss-120b", _experts(_llama(36, 2880, 64, 8, 2880, 201088), 128, 4, 2880, **_OSS)),
+    (r"gpt-oss-20b", _experts(_llama(24, 2880, 64, 8, 2880, 201088), 32, 4, 2880, **_OSS)),
     (r"qwen1.5-moe", "qwen1.5-moe-a2.7b"),
     (r"qwen2-57b", "qwen2-57b-a14b"),
     (r"mixtral-8x22b", "mixtral-8x22b"),
@@ -38,14 +47,12 @@ NAMED: tuple[tuple[str, str | Mapping[str, Any]], ...] = (
     (r"llama4-scout", "llama-4-scout"),
     (r"gpt4-4x16b", _experts(_llama(40, 5120, 40, 40, 20480, 100352), 4, 2, 20480)),
     # Hybrids of state-space and attention layers, as decoders of as many active and total parameters.
-    (
-        r"nemotron-(3|v3)-nano",
-        _experts(_llama(26, 2688, 32, 2, 5376, 131072), 128, 6, 1856, shared_ffn=3712, head_dim=128),
-    ),
-    (
-        r"nemotron-(3|v3)-super",
-        _experts(_llama(44, 4096, 32, 2, 8192, 131072), 256, 8, 1344, shared_ffn=2688, head_dim=128),
-    ),
+    # Nemotron 3: pairs of a state-space layer and experts without a gate, some pairs with attention besides. Super's
+    # experts work on a quarter of the width: 22 of 512 there, as 6 of 128 on the whole, which move as much.
+    (r"nemotron-(3|v3)-nano", {**_experts(_llama(23, 2688, 64, 2, 5376, 131072), 128, 6, 1856, shared_ffn=3712),
+        **_STATE_SPACE, "global_every": 4}),
+    (r"nemotron-(3|v3)-super", {**_experts(_llama(40, 4096, 108, 4, 8192, 131072), 128, 6, 2464, shared_ffn=6400),
+        **_STATE_SPACE, "global_every": 5}),
     (
         r"nemotron-v3-ultra",
         _experts(_llama(54, 8192, 64, 2, 16384, 131072), 256, 8, 2560, shared_ffn=5120, head_dim=128),

@@ -10,13 +10,15 @@ from trainwright.cost.stack import Stack, stack
 from trainwright.jobs.strategy import Offload, Precision, Recompute
 
 STACKS: tuple[tuple[str, str], ...] = (
+    (r"optimum-habana", "optimum-habana"),
     (r"mlperf.*(habana|gaudi)|habana|gaudi", "gaudi"),
     (r"korthikanti", "megatron-2022"),
     (r"deepspeed\+megatron|dlperf deepspeed", "megatron-deepspeed"),
     (r"dlperf gpt.*oneflow 0", "eager-2020"),
     (r"deepspeed zero-3|bmtrain", "deepspeed"),
-    (r"vtrain|bigscience|gpt-neox|pythia|glm-130b|bloom|megatron-deepspeed|frontier", "megatron-deepspeed"),
+    (r"vtrain|bigscience|gpt-neox|pythia|glm-130b|bloom|megatron-deepspeed", "megatron-deepspeed"),
     (r"sc21|sep 2020|jan 2021|apr 2021|mt-nlg|dlperf gpt", "megatron-2021"),
+    (r"frontier", "megatron-core"),  # a port with FlashAttention and ZeRO-1 (Dash et al., arXiv:2312.12705, section IV)
     (r"libai", "libai"),
     (r"zero bubble|vocabulary parallelism", "zero-bubble"),
     (r"llm-foundry|llm foundry|mosaicml|composer", "llm-foundry"),
@@ -49,22 +51,25 @@ STACKS: tuple[tuple[str, str], ...] = (
 def stack_name(row: Row) -> str:
     """The stack that fits what the row says of its source, framework and device."""
     text = f"{row['source']} {row['framework']} {row['gpu']}".casefold()
-    if is_recipe(row):
-        return "nemo"
+    if row["source"].startswith("MLPerf") and re.search(NVIDIA, row["gpu"]):
+        return "nemo" if is_recipe(row) else "mlperf"
     if row.says(WHOLE_GRADIENTS):
         return "megatron-2021"
     return next((name for pattern, name in STACKS if re.search(pattern, text)), "fsdp")
 
 
 def is_recipe(row: Row) -> bool:
-    """Whether an MLPerf row is a language model on NVIDIA's devices: all submitters run NVIDIA's NeMo container."""
-    return row["source"].startswith("MLPerf") and is_decoder(row) and bool(re.search(NVIDIA, row["gpu"]))
+    """Whether an MLPerf row on NVIDIA's devices is of a benchmark whose code is NeMo's, whoever submits: GPT, Llama,
+    Stable Diffusion. The list of containers that submitters print is of all their benchmarks.
+    """
+    ours = is_decoder(row) or "stable diffusion" in row["model_name"].casefold()
+    return row["source"].startswith("MLPerf") and ours and bool(re.search(NVIDIA, row["gpu"]))
 
 
 WHOLE_GRADIENTS = "no gradient bucketing"
 """A Megatron-DeepSpeed run without DeepSpeed's engine, which always sums gradients in buckets: Megatron's own loop."""
 
-NVIDIA = r"\b(A100|H100|H200|B200|B300|GB200|GB300|L40S)\b"
+NVIDIA = r"\b(V100|A100|A30|H100|H200|B200|B300|GB200|GB300|L40S?)\b"
 
 
 def is_decoder(row: Row) -> bool:
@@ -103,14 +108,22 @@ def precision(row: Row) -> Precision:
     if "fp16" in text or text.startswith("amp") or "autocast:amp" in text:
         return "fp16"
     if "fp32" in text or "32-bit" in text:
-        return "tf32" if re.search(r"A100|A30|H100", row["gpu"]) else "fp32"
+        return "tf32" if re.search(WIDE_IN_NARROW, row["gpu"]) else "fp32"
     return "fp16" if re.search(r"V100|P40|not stated", row["gpu"]) else "bf16"
+
+
+WIDE_IN_NARROW = r"A100|A30|H100|Trainium"
+"""Devices whose libraries multiply fp32 in fewer bits unless told not to: TF32, and --auto-cast=matmult of Neuron."""
 
 
 def recompute(row: Row) -> Recompute:
     """Which activations are made again; rows that do not say keep them all."""
-    text = row["recompute"].casefold()
+    text = row["recompute"].casefold() or (ALL_AGAIN if row.says("nemo megatron (neuron") else "")
     return "full" if text.startswith("full") else "selective" if text.startswith("selective") else "none"
+
+
+ALL_AGAIN = "full"
+"""What neuronx-nemo-megatron's training scripts set (activations_checkpoint_granularity)."""
 
 
 def zero_stage(row: Row) -> int:
@@ -122,7 +135,18 @@ def zero_stage(row: Row) -> int:
         return 3
     if "zero1" in text or "distributed" in text or "stage1" in text:
         return 1
+    if not text and is_sharded_by_xla(row):
+        return 3
     return 1 if not text and stack_name(row) in SHARDING else 0
+
+
+def is_sharded_by_xla(row: Row) -> bool:
+    """Whether a row of MaxText on TPU names no axis: its own configuration leaves the devices to ``ici_fsdp``, set -1.
+
+    Source: MaxText, configs/base.yml ("recommended ICI axis to be auto-sharded"); the recipes of tpu-recipes.
+    """
+    stated = row["tp"] or row["pp"] or row["zero_stage_or_fsdp"]
+    return not stated and stack_name(row) == "maxtext" and "TPU" in row["gpu"] and row["arch"] not in ("bert", "cnn")
 
 
 SHARDING = ("nemo", "megatron-core")
@@ -165,8 +189,18 @@ def stack_of(row: Row) -> Stack:
         known = replace(known, sends_once=False)
     if row.says("a2a_overlap=true"):
         known = replace(known, overlap_ep=NEMO.overlap_dp)
+    if graphs := re.search(r"cuda_graph=(full_iteration|transformer_engine/\['attn)", row["other_notes"]):
+        whole = graphs[1] == "full_iteration"
+        known = replace(known, dispatch_s=0.0) if whole else known
+        known = replace(known, experts_s=known.experts_s * (0.0 if whole else OUTSIDE_GRAPHS))
+    if row.says("tokendrop"):
+        known = replace(known, experts_s=known.experts_s * WITH_CAPACITY)
     if row.says("method vocab", "method interlaced"):
         known = replace(known, shared_head=True)
+    if known.name == "optimum-habana" and zero_stage(row):
+        known = replace(known, overlap_dp=0.0, overlap_fsdp=0.0)  # its DeepSpeed configurations: overlap_comm = false
+    if row.says("asynctp"):
+        known = replace(known, overlap_tp=NEMO.overlap_tp)
     if "fsdp full_shard default" in row["zero_stage_or_fsdp"].casefold():
         known = replace(known, reduce_bytes=4.0)
     return known
@@ -181,6 +215,11 @@ def _kernels(row: Row, known: Stack) -> Stack:
         known = replace(
             known, fused=True, pointwise_traffic=COMPILED.pointwise_traffic, kernel_share=COMPILED.kernel_share
         )
+    if found := re.search(r"neuronx distributed \(neuron 2\.(\d+)", row["framework"].casefold()):
+        flashes = int(found[1]) >= FLASH_RELEASE
+        known = replace(known, attention="flash", causal_skip=True) if flashes else known
+    if compiled is False and known.name == "torchtitan":
+        known = replace(known, fused=False, pointwise_traffic=1.0, kernel_share=1.0)
     if FLASH_2_CONTAINER in row["source"]:
         known = replace(known, ampere_flash=True)
     if "mxfp8" in row["precision"].casefold():
@@ -189,6 +228,15 @@ def _kernels(row: Row, known: Stack) -> Stack:
         known = replace(known, selective_share=MOST_OF_A_BLOCK)
     return known
 
+
+OUTSIDE_GRAPHS = 0.7
+"""Of what a block with experts costs the host, what remains where attention and the router alone are graphs."""
+
+FLASH_RELEASE = 20
+"""The Neuron release (2.20, September 2024) from which neuronx-distributed's Llama takes a fused attention kernel."""
+
+WITH_CAPACITY = 0.5
+"""The same where experts take a fixed number of tokens and drop the rest: no count is waited for."""
 
 FLASH_2_CONTAINER = "24.03"
 """NeMo's container with Transformer Engine 1.4, which took FlashAttention-2 on Hopper too; later ones cuDNN's."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from math import gcd
 
 from trainwright.cost.published.gaps import NAMED_MICRO_BATCHES, filled, row_batch, unstated_micro_batch
 from trainwright.cost.published.row import Row
 from trainwright.cost.published.software import (
     is_lora,
     is_recipe,
+    is_sharded_by_xla,
     offload,
     precision,
     recompute,
@@ -21,7 +23,7 @@ from trainwright.cost.stack import stack
 from trainwright.hardware.cluster import Cluster
 from trainwright.hardware.device import Device
 from trainwright.jobs.strategy import Precision, Strategy
-from trainwright.models.spec import ModelSpec
+from trainwright.models.spec import Matmul, ModelSpec
 
 FALLBACK: dict[str, tuple[Precision, ...]] = {
     "fp4": ("fp8", "bf16"),
@@ -53,7 +55,7 @@ def strategy_of(row: Row, model: ModelSpec, cluster: Cluster, seq: int) -> Strat
         tp=tp,
         cp=cp,
         pp=pp,
-        ep=min(max(row.count("ep", 1), 1), dp * cp),
+        ep=expert_ways(row, model, dp * cp),
         micro_batch=micro_batch(row, dp, (tp, pp)),
         zero_stage=stage,
         shard=shard_ways(row, dp, row.count("gpus_per_node", 8), tp) if stage == 3 else None,
@@ -67,6 +69,15 @@ def strategy_of(row: Row, model: ModelSpec, cluster: Cluster, seq: int) -> Strat
     )
     strategy = shared(strategy, row, model, device)
     return filled(strategy, row, model, device, seq)
+
+
+def expert_ways(row: Row, model: ModelSpec, most: int) -> int:
+    """Devices that divide a layer's experts: as stated, but DeepEP, where a row names it, sends tokens to others."""
+    stated = row.count("ep", 1)
+    counts = [op.n_experts for block in model.blocks for op in block.ops if isinstance(op, Matmul)]
+    if stated <= 1 and row.says("deepep"):
+        return gcd(max(counts), most)
+    return min(max(stated, 1), most)
 
 
 def shared(strategy: Strategy, row: Row, model: ModelSpec, device: Device) -> Strategy:
@@ -101,6 +112,8 @@ def supported(wanted: Precision, device: Device) -> Precision:
 def degrees(row: Row, model: ModelSpec, device: Device, n_devices: int) -> tuple[int, int, int]:
     """(tp, pp, cp) as stated; where the row names none, the least that leaves a sample and the states their room."""
     tp, pp, cp = (max(row.count(axis, 1), 1) for axis in ("tp", "pp", "cp"))
+    if is_sharded_by_xla(row):  # as many replicas as there are samples
+        return power_of_two(n_devices / row.count("global_batch", n_devices)), 1, cp
     if row["tp"] or row["pp"] or zero_stage(row) == 3:
         return tp, pp, cp
     batch = row.count("global_batch", n_devices)
@@ -120,6 +133,8 @@ def chunks(row: Row, pp: int) -> int:
 
     MLPerf's GPT-3 too, as the configurations of v3.0 that are told have it.
     """
+    if row.says("interleaved1f1b"):
+        return 2  # torchtitan, distributed/pipeline.py: two stages a rank
     one_each = row.says("llama 3 herd") or (is_recipe(row) and row["source"].endswith("v3.1 result logs"))
     return round(row.count("layers", pp) / pp) if one_each else 1
 
@@ -163,6 +178,8 @@ def micro_batch(row: Row, dp: int, inside: tuple[int, int]) -> int:
         return named
     if batch and pp == 1 and row.count("grad_accum", 0) == 1:
         return max(batch // dp, 1)
+    if pp > 1 and stack_name(row) == "torchtitan" and stated:
+        return max(stated // pp, 1)  # it cuts the local batch, which its tables print, into one for each stage
     if pp > 1 and row.says("microbatch size not stated", "pipeline microbatches (size not stated"):
         stated = 1
     if unstated_micro_batch(row, pp):
