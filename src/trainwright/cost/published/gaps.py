@@ -58,10 +58,10 @@ def filled(strategy: Strategy, row: Row, model: ModelSpec, device: Device, seq: 
 def recomputed(strategy: Strategy, row: Row, model: ModelSpec, device: Device, seq: int) -> Strategy:
     """The strategy with as few blocks recomputed as let it run, where nothing is said: none, some, else all."""
     shares: list[tuple[Recompute, int]] = [("none", 1), ("full", 1)]
-    if stack_name(row) == "maxtext":
-        shares[1:1] = [("selective", 1)]
     if stack_name(row) in BLOCKWISE:
         shares[1:1] = [("full", 4), ("full", 3), ("full", 2)]
+    if stack_name(row) == "maxtext":
+        shares[1:1] = [("selective", 1)]
     for how, every in shares:
         strategy = replace(strategy, recompute=how, recompute_every=every)
         if fits(strategy, row, model, device, seq):
@@ -69,8 +69,9 @@ def recomputed(strategy: Strategy, row: Row, model: ModelSpec, device: Device, s
     return strategy
 
 
-BLOCKWISE = ("nemo", "mlperf", "megatron-core")
-"""Stacks that recompute some blocks and keep the others' activations (Megatron-Core, recompute_num_layers)."""
+BLOCKWISE = ("nemo", "mlperf", "megatron-core", "maxtext")
+"""Stacks that recompute some blocks and keep the others' activations (Megatron-Core, recompute_num_layers), or parts of
+all (MaxText's remat policies between "minimal" and "full": save_out_proj, save_qkv_proj, save_dot_except_mlpwi)."""
 
 
 def unstated_micro_batch(row: Row, pp: int) -> bool:
