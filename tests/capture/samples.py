@@ -86,6 +86,20 @@ class Chooses(nn.Module):
         return self.layer(x[x[:, 0] > 0]).square().mean()
 
 
+class Codebook(nn.Module):
+    """Takes the nearest code, through which nothing is differentiated, and measures by binary cross-entropy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.codes, self.decoder = nn.Linear(64, 32), nn.Embedding(512, 32), nn.Linear(32, 64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.encoder(x)
+        nearest = self.codes(torch.cdist(z, self.codes.weight).argmin(-1))
+        share = self.decoder(z + (nearest - z).detach()).sigmoid()
+        return functional.binary_cross_entropy(share, x.sigmoid()) + functional.mse_loss(nearest, z.detach())
+
+
 class Silent(nn.Module):
     """Returns nothing to learn from."""
 

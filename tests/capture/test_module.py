@@ -4,7 +4,9 @@ from typing import Any
 import pytest
 import torch
 from tests.capture import samples
+from tests.capture.measured import peak_of_step, seeded
 
+from trainwright.capture.inputs import example_of
 from trainwright.capture.module import Captured, Setup, capture, captured
 from trainwright.errors import InvalidInputError
 from trainwright.jobs.inputs import parse_input
@@ -63,6 +65,14 @@ def test_rows_chosen_by_data_are_all_taken() -> None:
     result = found(samples.Chooses, "float32[batch,4]")
     assert [guess.taken for guess in result.trace.guesses] == ["every element"]
     assert forward_flop(result.spec, 4, 1) == 2 * 4 * 4 * 4
+
+
+def test_what_nobody_differentiates_is_let_go_and_losses_keep_what_they_sum() -> None:
+    inputs = (parse_input("float32[batch,64]"),)
+    result = captured(samples.Codebook, Setup(inputs=inputs, batch=256, kernels="cpu"), "codebook")
+    with seeded():
+        real = peak_of_step(samples.Codebook(), example_of(inputs, 256, 1, "cpu"), torch.optim.SGD)
+    assert result.trace.peak_bytes == pytest.approx(real, rel=0.03)
 
 
 def test_small_numbers_read_while_building_are_real() -> None:

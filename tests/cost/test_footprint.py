@@ -6,7 +6,7 @@ from trainwright.cost.footprint import footprint_bytes, in_step
 from trainwright.cost.stack import stack
 from trainwright.cost.step import estimate_step
 from trainwright.hardware.catalogue import device
-from trainwright.hardware.device import FOOTPRINTS, KernelRate
+from trainwright.hardware.device import FOOTPRINTS, KernelRate, UpdateCalls
 from trainwright.hardware.parse import parse_cluster
 from trainwright.jobs.job import Workload
 from trainwright.jobs.strategy import Strategy
@@ -24,6 +24,7 @@ def machine():
     efficiency = replace(
         device("A100-80GB").efficiency,
         stream_points=((1e4, 4e11), (1e8, 4e11)), far_points=((1e4, 1e11), (1e8, 1e11)),
+        update=UpdateCalls(call_s=1e-4, far_call_s=4e-4),
         kernels={"adamw": rate(4e9), "softmax": rate(1e9)}, far_kernels={"adamw": rate(1e9)},
     )  # fmt: skip
     return replace(known, device=replace(known.device, kind="cpu", efficiency=efficiency))
@@ -40,6 +41,8 @@ def test_a_large_step_finds_what_it_touches_far():
     assert [r for _, r in far.stream_points] == pytest.approx([1e11, 1e11])
     assert far.kernels["adamw"].forward_per_s == pytest.approx((1e9, 1e9))
     assert far.kernels["softmax"] == rate(1e9)
+    assert far.update.call_s == pytest.approx(4e-4)
+    assert far.clipped_update == UpdateCalls()
     one = replace(GPT2, blocks=(replace(max(GPT2.blocks, key=lambda b: b.repeats), repeats=1),))
     (near, _), (between, _) = (
         [r for _, r in in_step(machine(), each, small).device.efficiency.stream_points] for each in (tiny, one)

@@ -38,6 +38,10 @@ _KINDS = {
     "scatter_add": ("scatter_add", "scatter_add_", "scatter_reduce", "scatter", "scatter_", "scatter_reduce_"),
     "cumsum": ("cumsum", "cumprod", "logcumsumexp", "cummax"),
     "sort": ("sort", "topk", "argsort"),
+    "argmax": ("argmax", "argmin", "max", "min"),
+    "prelu": ("_prelu_kernel",),
+    "binary_cross_entropy": ("binary_cross_entropy",),
+    "fft": ("_fft_r2c", "_fft_c2c", "_fft_c2r"),
 }  # fmt: skip
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names}
 _GATHERED = ("index", "index_select", "gather")

@@ -14,7 +14,7 @@ import torch
 _BLOCK = 16
 _PAGE = 4096
 
-LOSSES = frozenset({"mse_loss", "smooth_l1_loss", "huber_loss"})
+LOSSES = frozenset({"mse_loss", "smooth_l1_loss", "soft_margin_loss", "binary_cross_entropy"})
 """Losses whose CPU kernels reduce within a tensor of the inputs' size, which the scalar then holds on to."""
 
 
@@ -23,8 +23,10 @@ def scratch_bytes(name: str, args: Any, out_bytes: int) -> int:
 
     A convolution copies input, weight and result into blocks of 16 channels, unless its kernel is of one element; in
     16 bits it makes its result three times, and sums the weight's gradient in fp32 besides. An LSTM layer copies its
-    weights and makes room for its gates.
+    weights and makes room for its gates. Distances are a product of both sides, each with two columns more.
     """
+    if name == "_euclidean_dist":
+        return sum(side.nbytes + 2 * side.nbytes // side.shape[-1] for side in args[:2])
     if name.startswith("mkldnn_rnn_layer"):
         return lstm_scratch_bytes(args[0].shape, args[2].shape[1], backward=name.endswith("backward"))
     if name == "convolution" and _is_blocked(args[0], args[1]):

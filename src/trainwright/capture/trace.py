@@ -263,6 +263,7 @@ class Recorder(TorchDispatchMode):
         self._pending.append((self._id(tensor), tensor))
         if self._node == torch.autograd._get_sequence_nr():  # type: ignore[attr-defined]
             self._settle(len(self.trace.ops) - 1)  # no node was made since the last op: it keeps its own result
+            return tensor.data  # with its node it would keep itself alive, were it never differentiated
         return tensor
 
     def _settle(self, op: int) -> None:

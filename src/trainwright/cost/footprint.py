@@ -9,7 +9,7 @@ from math import exp, log
 import numpy as np
 
 from trainwright.hardware.cluster import NodeGroup
-from trainwright.hardware.device import FOOTPRINTS, KernelRate
+from trainwright.hardware.device import FOOTPRINTS, KernelRate, UpdateCalls
 from trainwright.jobs.job import Workload
 from trainwright.models.saved import op_saved_bytes
 from trainwright.models.spec import ModelSpec, SavedDtype
@@ -41,7 +41,15 @@ def in_step(group: NodeGroup, model: ModelSpec, workload: Workload) -> NodeGroup
         for (touched, near), (_, far) in zip(known.stream_points, known.far_points, strict=True)
     )
     kernels = {kind: _rates(known.kernels[kind], far, share) for kind, far in known.far_kernels.items()}
-    now = replace(known, stream_points=points, kernels={**known.kernels, **kernels}, far_points=(), far_kernels={})
+    now = replace(
+        known,
+        stream_points=points,
+        kernels={**known.kernels, **kernels},
+        far_points=(),
+        far_kernels={},
+        update=_calls(known.update, share),
+        clipped_update=_calls(known.clipped_update, share),
+    )
     return replace(group, device=replace(group.device, efficiency=now))
 
 
@@ -55,6 +63,13 @@ def _rates(near: KernelRate, far: KernelRate, share: float) -> KernelRate:
         forward_per_s=mixed(near.forward_per_s, far.forward_per_s),
         backward_per_s=mixed(near.backward_per_s, far.backward_per_s),
     )
+
+
+def _calls(known: UpdateCalls, share: float) -> UpdateCalls:
+    def mixed(near_s: float, far_s: float) -> float:
+        return near_s + share * max(far_s - near_s, 0.0)
+
+    return UpdateCalls(call_s=mixed(known.call_s, known.far_call_s), tensor_s=mixed(known.tensor_s, known.far_tensor_s))
 
 
 def _between(near: float, far: float, share: float) -> float:

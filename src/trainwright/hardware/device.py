@@ -141,10 +141,14 @@ class ProductCurve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateCalls:
-    """Seconds of an optimizer's step however little it updates, and of each parameter tensor."""
+    """Seconds of an optimizer's step however little it updates, and of each parameter tensor; and in a large step,
+    which leaves neither their code nor their objects in a cache.
+    """
 
     call_s: float = 0.0
     tensor_s: float = 0.0
+    far_call_s: float = 0.0
+    far_tensor_s: float = 0.0
 
 
 FOOTPRINTS = (2.0**23, 2.0**28)

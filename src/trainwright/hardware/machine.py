@@ -14,7 +14,7 @@ from trainwright.files import write_text
 from trainwright.hardware.cluster import Cluster
 from trainwright.hardware.encode import from_plain, to_plain
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,7 +115,7 @@ KERNELS = (
     "gated_silu", "gated_gelu",
     "batch_norm", "layer_norm", "group_norm", "softmax", "safe_softmax", "cross_entropy", "max_pool", "avg_pool",
     "upsample", "upsample_linear", "embedding", "index", "index_select", "gather", "index_add", "scatter_add",
-    "cumsum", "sort",
+    "cumsum", "sort", "argmax", "prelu", "binary_cross_entropy", "fft",
 )  # fmt: skip
 """Kinds of kernels that do more for an element than move it."""
 

@@ -27,7 +27,7 @@ class _Chain(torch.nn.Module):
         return x_bh
 
 
-def measure_dispatch(clock: Clock, device: str) -> DispatchSample:
+def measure_dispatch(clock: Clock, device: str, *, with_large_step: bool = False) -> DispatchSample:
     """Time the chain on 4 x 8 numbers, where the arithmetic is nothing."""
     chain = _Chain(device)
     n_kernels = chain.n_layers * chain.kernels_per_layer
@@ -40,6 +40,6 @@ def measure_dispatch(clock: Clock, device: str) -> DispatchSample:
         forward_s=forward / n_kernels,
         backward_s=max(both - forward, 0.0) / n_kernels,
         bare_s=bare,
-        update=measure_updates(clock, device, with_norm=False),
-        clipped_update=measure_updates(clock, device, with_norm=True),
+        update=measure_updates(clock, device, with_norm=False, with_large_step=with_large_step),
+        clipped_update=measure_updates(clock, device, with_norm=True, with_large_step=with_large_step),
     )

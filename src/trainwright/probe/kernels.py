@@ -56,7 +56,7 @@ def _half(work: Callable[..., Tensor], **more: Any) -> Callable[[int, str], Tria
     return _plain(work, dtype=torch.bfloat16, **more)
 
 
-def _pooled(work: Callable[[Tensor], Tensor]) -> Callable[[int, str], Trial]:
+def _on_planes(work: Callable[[Tensor], Tensor]) -> Callable[[int, str], Trial]:
     return lambda n, _device: Trial(shape=_planes(n), work=work)
 
 
@@ -89,6 +89,18 @@ def _layer_norm(n: int, device: str) -> Trial:
         work=lambda x: functional.layer_norm(x, (WIDTH,), weight, bias),
         parameters=(weight, bias),
     )
+
+
+def _prelu(n: int, device: str) -> Trial:
+    """Of numbers of both signs, between which the kernel branches."""
+    (slope, _) = _scale(1, device)
+    return Trial(shape=_planes(n), work=lambda x: functional.prelu(x - 0.6, slope), parameters=(slope,))
+
+
+def _binary_cross_entropy(x: Tensor) -> Tensor:
+    """Of numbers below 1, as the loss wants them."""
+    share = 0.9 * x
+    return functional.binary_cross_entropy(share, share.detach())
 
 
 def _cross_entropy(n: int, device: str) -> Trial:
@@ -160,12 +172,16 @@ TRIALS: dict[str, Callable[[int, str], Trial]] = {
     "safe_softmax": _plain(lambda x: torch._safe_softmax(x, -1)),
     "cumsum": _plain(lambda x: x.cumsum(-1)),
     "sort": _plain(lambda x: x.sort(-1)[0]),
+    "argmax": _plain(lambda x: x.max(-1)[0]),
+    "prelu": _prelu,
+    "binary_cross_entropy": _plain(_binary_cross_entropy),
+    "fft": _on_planes(lambda x: torch.view_as_real(torch.fft.rfft2(x))),
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
     "group_norm": _group_norm,
     "cross_entropy": _cross_entropy,
-    "max_pool": _pooled(lambda x: functional.max_pool2d(x, 2)),
-    "avg_pool": _pooled(lambda x: functional.avg_pool2d(x, 2)),
+    "max_pool": _on_planes(lambda x: functional.max_pool2d(x, 2)),
+    "avg_pool": _on_planes(lambda x: functional.avg_pool2d(x, 2)),
     "upsample": _upsampled("nearest"),
     "upsample_linear": _upsampled("bilinear"),
     "embedding": _embedding,
@@ -185,7 +201,7 @@ TRIALS: dict[str, Callable[[int, str], Trial]] = {
 from 32 bits to 16 ("cast"; backward the reverse), a product of two tensors in 16 bits ("half"), functions in them."""
 
 
-SERIAL = ("dropout", "bernoulli", "normal", "sort")
+SERIAL = ("dropout", "bernoulli", "normal", "sort", "prelu", "binary_cross_entropy")
 """On a CPU these take as long for an element among a million as among a quarter of one."""
 OF_AUTOCAST = tuple(kind for kind in TRIALS if kind == "cast" or kind.startswith("half"))
 """Those that no op of a model asks for by name."""

@@ -105,7 +105,21 @@ def _slowed(own: Efficiency, first: Efficiency) -> Efficiency:
 
     points = zip(own.stream_points, first.stream_points, first.far_points, strict=True)
     far_points = tuple((touched, rate * far / small) for (touched, rate), (_, small), (_, far) in points)
-    return replace(own, far_points=far_points, far_kernels={kind: kernel(kind) for kind in first.far_kernels})
+    return replace(
+        own,
+        far_points=far_points,
+        far_kernels={kind: kernel(kind) for kind in first.far_kernels},
+        update=_slowed_calls(own.update, first.update),
+        clipped_update=_slowed_calls(own.clipped_update, first.clipped_update),
+    )
+
+
+def _slowed_calls(own: UpdateCalls, first: UpdateCalls) -> UpdateCalls:
+    return replace(
+        own,
+        far_call_s=own.call_s + first.far_call_s - first.call_s,
+        far_tensor_s=own.tensor_s + first.far_tensor_s - first.tensor_s,
+    )
 
 
 def _ratio(
@@ -180,6 +194,8 @@ def _middle_calls(processes: Sequence[UpdateCalls]) -> UpdateCalls:
     return UpdateCalls(
         call_s=statistics.median(calls.call_s for calls in processes),
         tensor_s=statistics.median(calls.tensor_s for calls in processes),
+        far_call_s=statistics.median(calls.far_call_s for calls in processes),
+        far_tensor_s=statistics.median(calls.far_tensor_s for calls in processes),
     )
 
 

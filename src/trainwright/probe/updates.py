@@ -11,6 +11,7 @@ from torch import Tensor
 from trainwright.cost.footprint import STATE_BYTES
 from trainwright.hardware.device import FOOTPRINTS, UpdateCalls
 from trainwright.probe.clock import Clock
+from trainwright.probe.pool import FAR_BYTES
 from trainwright.probe.samples import KernelSample
 
 OPTIMIZERS: dict[str, Callable[[Iterable[Tensor]], torch.optim.Optimizer]] = {
@@ -69,25 +70,38 @@ def _norm(gradient: Tensor) -> float:
     return float(torch.nn.utils.get_total_norm([gradient]))
 
 
-def measure_updates(clock: Clock, device: str, *, with_norm: bool) -> UpdateCalls:
+def measure_updates(clock: Clock, device: str, *, with_norm: bool, with_large_step: bool) -> UpdateCalls:
     """What an optimizer's step of 64 tiny tensors takes, and of one, after work that leaves nothing of it in caches."""
-    cold = torch.rand(COLD_BYTES // 4, device=device)
+    call_s, tensor_s = _calls(clock, device, with_norm, COLD_BYTES)
+    far_s = _calls(clock, device, with_norm, FAR_BYTES) if with_large_step else (0.0, 0.0)
+    return UpdateCalls(call_s=call_s, tensor_s=tensor_s, far_call_s=far_s[0], far_tensor_s=far_s[1])
+
+
+def _calls(clock: Clock, device: str, with_norm: bool, cold_bytes: int) -> tuple[float, float]:
+    """(seconds of a step, of each tensor in it), gradients let go, once so many bytes were read and written."""
+    cold = torch.rand(cold_bytes // 4, device=device)
 
     def seconds(n_tensors: int) -> float:
         parameters = _parameters(n_tensors, 8, device)
-        step = OPTIMIZERS["adamw"](parameters).step
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        optimizer = OPTIMIZERS["adamw"](parameters)
+        gradients = [torch.full_like(parameter, 1e-3) for parameter in parameters]
+
+        def work() -> None:
+            torch.mul(cold, cold)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
 
         def update() -> None:
             if with_norm:
                 float(torch.nn.utils.get_total_norm(gradients))
-            step()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
 
-        return clock.after(lambda: torch.mul(cold, cold), update)
+        return clock.after(work, update)
 
     one, many = seconds(1), seconds(64)
     tensor_s = max(many - one, 0.0) / 63.0
-    return UpdateCalls(call_s=max(one - tensor_s, 0.0), tensor_s=tensor_s)
+    return max(one - tensor_s, 0.0), tensor_s
 
 
 COLD_BYTES = 2**23

@@ -49,7 +49,7 @@ def work(orders: Orders, resident_bytes: float = 0.0) -> Samples:
     streams = measure_streams(clock, arena, large)
     exponentials = exp_per_s(clock, device)
     attention = measure_attention(clock, arena, orders.dtypes)
-    dispatch = measure_dispatch(clock, device)
+    dispatch = measure_dispatch(clock, device, with_large_step=large is not None)
     kernels = measure_kernels(clock, arena, large, with_largest=orders.with_all)
     products = measure_products(clock, arena, orders.dtypes, rare=orders.with_lessons) if orders.with_all else []
     links = measure_links(device, orders.link_sizes, 0.8 * orders.budget_s) if orders.n_ranks > 1 else []
