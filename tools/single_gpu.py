@@ -272,7 +272,8 @@ def predicted(asked: Asked, spec: ModelSpec) -> float:
 WRITTEN_OUT = (21.0, 33.0)
 """Kernels a tensor, and times that they go over its elements, of the BertAdam that NVIDIA's SQuAD script takes without
 --fp16 (else apex's FusedAdam): each tensor is clipped alone (7 kernels, 3 passes), then moments and update are written
-out. Source: DeepLearningExamples, PyTorch/LanguageModeling/BERT, run_squad.py and optimization.py (from memory)."""
+out (14; 12 in pytorch-pretrained-bert 0.6.2, optimization.py). That NVIDIA's script takes it is assumed; not looked
+up."""
 
 
 def written_out_s(spec: ModelSpec, device: Device) -> float:

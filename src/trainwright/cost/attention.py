@@ -82,9 +82,9 @@ def fused_attention_s(shape: AttentionShape, dtype: str, device: Device, *, back
 
 EXPONENT_SHARES = {"Ampere-GA100": 0.15, "Hopper": 0.45, "Blackwell": 0.65, "Blackwell-Ultra": 0.5}
 """Share of a fused forward over heads of 128 that the exponentials set: 16 a clock and multiprocessor on each (32 on
-Blackwell-Ultra), beside 2048, 4096 and 8192 FLOP. Source: forward with heads of 64 and of 128 in figure 4 of Dao,
-arXiv:2307.08691, and figure 5 of Shah et al., arXiv:2407.08608 (section 3.1: 3.9 Tera exp/s of H100); Blackwell's from
-the same sum of both times with twice the products."""
+Blackwell-Ultra), beside 2048, 4096 and 8192 FLOP. Assumed; not looked up: from memory of forward with heads of 64 and
+of 128 in the papers on FlashAttention 2 and 3 (arXiv:2307.08691, arXiv:2407.08608); Blackwell's from the same sum of
+both times with twice the products."""
 
 
 def narrow_heads(dim: float, architecture: str, *, backward: bool = False) -> float:

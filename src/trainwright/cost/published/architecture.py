@@ -79,7 +79,7 @@ def named_shape(name: str) -> Shape | str | None:
 def _shape(name: str, what: str | Mapping[str, Any]) -> Shape | str:
     if isinstance(what, str):
         return preset_shape(what) if what in presets() else what
-    return Shape(name=name, source="the model's own config or report", **what)
+    return Shape(name=name, source="cost/published/named.py", **what)
 
 
 def _has_shape(row: Row) -> bool:

@@ -33,12 +33,12 @@ ALPACA_TOKENS = 128
 WHOLE_RUN = 512
 """Devices of a pretraining run of which only the device hours are told."""
 
-USUAL_SEQ = {"bert": 512, "esm2": 1024, "vit": 196, "t5": 512, "diffusion-transformer": 512}
-"""Tokens where a row names none. FLUX.1 in MLPerf: 256 patches of a 256 x 256 image's latents, 256 of the text."""
-
+USUAL_SEQ = {"bert": 512, "vit": 196, "t5": 512, "diffusion-transformer": 512}
+"""Tokens where a row names none (ESM-2's among BERT's). FLUX.1 in MLPerf: 256 patches of a 256 x 256 image's latents,
+256 of the text; assumed; not looked up."""
 
 RECIPE_SEQ = 4096
-"""Tokens of a sample in every fine-tuning recipe of NVIDIA's tables that prints them (DGX Cloud, Megatron-Bridge)."""
+"""Tokens of a sample in each of the 18 fine-tuning rows of DGX Cloud, NeMo and Megatron-Bridge that print them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

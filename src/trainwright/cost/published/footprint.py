@@ -170,7 +170,7 @@ def _split(row: Row, strategy: Strategy, rules: MemoryRules) -> Strategy:
     if name == "torchtitan" and not row["recompute"]:
         strategy = replace(strategy, recompute="selective")  # its train configs' default
     if int(strategy.pp) > 1 and name == "torchtitan" and row["micro_batch"]:
-        # torchtitan cuts the local batch into as many micro-batches as there are stages; how many stages a rank has is
+        # torchtitan cuts the local batch as in split.py (assumed there); how many stages a rank has is
         # not printed, and the one interleaved peak is that of one
         size = max(row.count("micro_batch", 1) // int(strategy.pp), 1)
         return replace(strategy, micro_batch=size, schedule="1f1b", virtual_stages=1)

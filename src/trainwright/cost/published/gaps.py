@@ -71,7 +71,8 @@ def recomputed(strategy: Strategy, row: Row, model: ModelSpec, device: Device, s
 
 BLOCKWISE = ("nemo", "mlperf", "megatron-core", "maxtext")
 """Stacks that recompute some blocks and keep the others' activations (Megatron-Core, recompute_num_layers), or parts of
-all (MaxText's remat policies between "minimal" and "full": save_out_proj, save_qkv_proj, save_dot_except_mlpwi)."""
+all (remat policies between "minimal" and "full": save_out_proj, save_qkv_proj, save_dot_except_mlpwi; maxtext 0.2.5,
+configs/base.yml, whose default is "full"; what the rows ran with is not printed)."""
 
 
 def unstated_micro_batch(row: Row, pp: int) -> bool:

@@ -29,7 +29,7 @@ _PER_NODE_GBIT = (
     ),
     (r"2 tb/s", 2000.0),
     (r"25 gb/s ethernet|25gb/s ethernet", 25.0),
-    (r"g5\.12xlarge", 40.0),
+    (r"g5\.12xlarge", 40.0),  # assumed; not looked up
     (r"800 \(trn1\)", 800.0),
 )
 """What a row's text says of the network, in Gbit/s of a whole node."""

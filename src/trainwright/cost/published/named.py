@@ -24,11 +24,12 @@ def _experts(dense: Mapping[str, Any], n: int, per_token: int, width: int, **mor
 
 _STATE_SPACE: Mapping[str, Any] = {"gated": False, "activation": "relu2", "head_dim": 128, "window": 4096}
 """A state-space layer with its part of the attention layers, as local attention of as many parameters. Mamba-2's scan
-takes as long as FlashAttention-2 over 2,000 tokens of the same width with half of this state (Dao and Gu,
-arXiv:2405.21060, figure 10, on A100), and its kernels gained less than attention's from the devices since."""
+takes as long as FlashAttention-2 over 2,000 tokens of the same width with half of this state, and its kernels gained
+less than attention's from the devices since: assumed; not looked up, and chosen with the rows of Nemotron 3 in view."""
 
 _OSS: Mapping[str, Any] = {"head_dim": 64, "window": 128, "global_every": 2}
-"""Heads of gpt-oss, every other layer of which looks back 128 tokens (OpenAI, arXiv:2508.10925, section 2.3)."""
+"""Heads of gpt-oss, every other layer of which looks back 128 tokens (transformers 5.23, GptOssConfig; layers and
+experts of both sizes: megatron-bridge 0.3.1, models/gpt_oss)."""
 
 
 NAMED: tuple[tuple[str, str | Mapping[str, Any]], ...] = (
@@ -47,8 +48,9 @@ NAMED: tuple[tuple[str, str | Mapping[str, Any]], ...] = (
     (r"llama4-scout", "llama-4-scout"),
     (r"gpt4-4x16b", _experts(_llama(40, 5120, 40, 40, 20480, 100352), 4, 2, 20480)),
     # Hybrids of state-space and attention layers, as decoders of as many active and total parameters.
-    # Nemotron 3: pairs of a state-space layer and experts without a gate, some pairs with attention besides. Super's
-    # experts work on a quarter of the width: 22 of 512 there, as 6 of 128 on the whole, which move as much.
+    # Nemotron 3: pairs of a state-space layer and experts without a gate, some pairs with attention besides: 23 and 6
+    # of Nano (megatron-bridge 0.3.1, Nemotron3NanoProvider). Super's experts work on a quarter of the width: 22 of 512
+    # there, as 6 of 128 on the whole, which move as much (its shape and Ultra's: assumed; not looked up).
     (r"nemotron-(3|v3)-nano", {**_experts(_llama(23, 2688, 64, 2, 5376, 131072), 128, 6, 1856, shared_ffn=3712),
         **_STATE_SPACE, "global_every": 4}),
     (r"nemotron-(3|v3)-super", {**_experts(_llama(40, 4096, 108, 4, 8192, 131072), 128, 6, 2464, shared_ffn=6400),
@@ -57,7 +59,7 @@ NAMED: tuple[tuple[str, str | Mapping[str, Any]], ...] = (
         r"nemotron-v3-ultra",
         _experts(_llama(54, 8192, 64, 2, 16384, 131072), 256, 8, 2560, shared_ffn=5120, head_dim=128),
     ),
-    # arXiv:2504.03624: 54 pairs of a state-space layer (438 M) and an MLP of 32768, and 10 layers of attention.
+    # 54 pairs of a state-space layer (438 M) and an MLP of 32768, 10 layers of attention (megatron-bridge 0.3.1).
     (r"nemotron-h-56b", {**_llama(54, 8192, 64, 64, 32768, 131072), "gated": False, "head_dim": 224}),
     (r"nemotron-8b", {**_gpt(32, 4096, 32, 256000), "positions": "rotary"}),
     (r"gpt3-23b", _gpt(48, 6144, 48)),

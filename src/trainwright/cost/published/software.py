@@ -113,7 +113,8 @@ def precision(row: Row) -> Precision:
 
 
 WIDE_IN_NARROW = r"A100|A30|H100|Trainium"
-"""Devices whose libraries multiply fp32 in fewer bits unless told not to: TF32, and --auto-cast=matmult of Neuron."""
+"""Devices whose libraries multiply fp32 in fewer bits unless told not to: TF32. That neuronx-cc casts to bf16 unasked
+is assumed; not looked up (optimum-neuron 0.4.5 says --auto-cast none where it wants none)."""
 
 
 def recompute(row: Row) -> Recompute:
@@ -123,7 +124,7 @@ def recompute(row: Row) -> Recompute:
 
 
 ALL_AGAIN = "full"
-"""What neuronx-nemo-megatron's training scripts set (activations_checkpoint_granularity)."""
+"""What NeMo on Neuron recomputes: assumed; not looked up."""
 
 
 def zero_stage(row: Row) -> int:
@@ -143,7 +144,7 @@ def zero_stage(row: Row) -> int:
 def is_sharded_by_xla(row: Row) -> bool:
     """Whether a row of MaxText on TPU names no axis: its own configuration leaves the devices to ``ici_fsdp``, set -1.
 
-    Source: MaxText, configs/base.yml ("recommended ICI axis to be auto-sharded"); the recipes of tpu-recipes.
+    Source: maxtext 0.2.5, configs/base.yml ("recommended ICI axis to be auto-sharded"). That rows left it so: assumed.
     """
     stated = row["tp"] or row["pp"] or row["zero_stage_or_fsdp"]
     return not stated and stack_name(row) == "maxtext" and "TPU" in row["gpu"] and row["arch"] not in ("bert", "cnn")
@@ -198,7 +199,7 @@ def stack_of(row: Row) -> Stack:
     if row.says("method vocab", "method interlaced"):
         known = replace(known, shared_head=True)
     if known.name == "optimum-habana" and zero_stage(row):
-        known = replace(known, overlap_dp=0.0, overlap_fsdp=0.0)  # its DeepSpeed configurations: overlap_comm = false
+        known = replace(known, overlap_dp=0.0, overlap_fsdp=0.0)  # overlap_comm = false: assumed; not looked up
     if row.says("asynctp"):
         known = replace(known, overlap_tp=NEMO.overlap_tp)
     if "fsdp full_shard default" in row["zero_stage_or_fsdp"].casefold():
@@ -230,13 +231,14 @@ def _kernels(row: Row, known: Stack) -> Stack:
 
 
 OUTSIDE_GRAPHS = 0.7
-"""Of what a block with experts costs the host, what remains where attention and the router alone are graphs."""
+"""Of what a block with experts costs the host, what remains where attention and the router alone are graphs. Read off
+the rows it is judged by, as experts_s itself."""
 
 FLASH_RELEASE = 20
-"""The Neuron release (2.20, September 2024) from which neuronx-distributed's Llama takes a fused attention kernel."""
+"""The Neuron release from which neuronx-distributed's Llama takes a fused attention kernel: assumed; not looked up."""
 
 WITH_CAPACITY = 0.5
-"""The same where experts take a fixed number of tokens and drop the rest: no count is waited for."""
+"""The same where experts take a fixed number of tokens and drop the rest: no count is waited for. Read off them too."""
 
 FLASH_2_CONTAINER = "24.03"
 """NeMo's container with Transformer Engine 1.4, which took FlashAttention-2 on Hopper too; later ones cuDNN's."""
