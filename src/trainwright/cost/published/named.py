@@ -34,6 +34,7 @@ experts of both sizes: megatron-bridge 0.3.1, models/gpt_oss)."""
 
 NAMED: tuple[tuple[str, str | Mapping[str, Any]], ...] = (
     (r"deepseek-?v3|deepseek-v3", "deepseek-v3"),
+    # DeepseekV4Config (transformers 5.23) but for attention, which is low rank there with heads of 512.
     (r"deepseek-v4", _experts(_llama(16, 4096, 64, 8, 12288, 129280), 256, 6, 2048, shared_ffn=2048)),
     (r"kimi", "kimi-k2"),
     (r"qwen3-30b", "qwen3-30b-a3b"),

@@ -199,7 +199,8 @@ def stack_of(row: Row) -> Stack:
     if row.says("method vocab", "method interlaced"):
         known = replace(known, shared_head=True)
     if known.name == "optimum-habana" and zero_stage(row):
-        known = replace(known, overlap_dp=0.0, overlap_fsdp=0.0)  # overlap_comm = false: assumed; not looked up
+        # overlap_comm = false: DeepSpeed's own for stages 1 and 2 (deepspeed 0.19.8, zero/config.py), for 3 assumed
+        known = replace(known, overlap_dp=0.0, overlap_fsdp=0.0)
     if row.says("asynctp"):
         known = replace(known, overlap_tp=NEMO.overlap_tp)
     if "fsdp full_shard default" in row["zero_stage_or_fsdp"].casefold():
@@ -235,7 +236,8 @@ OUTSIDE_GRAPHS = 0.7
 the rows it is judged by, as experts_s itself."""
 
 FLASH_RELEASE = 20
-"""The Neuron release from which neuronx-distributed's Llama takes a fused attention kernel: assumed; not looked up."""
+"""The Neuron release from which neuronx-distributed's Llama takes a fused attention kernel: assumed; not looked up, and
+its rows show no such step (docs/accuracy.md)."""
 
 WITH_CAPACITY = 0.5
 """The same where experts take a fixed number of tokens and drop the rest: no count is waited for. Read off them too."""
