@@ -115,7 +115,7 @@ def crossing_share(n_nodes: Number, copies: Number) -> Number:
     """Share of a token's copies for other nodes that cross the network where each node gets one and hands it on.
 
     N (1 - (1 - 1 / N)^k) / k: the nodes that k experts drawn from N nodes lie on, for each copy.
-    Source: DeepEP, as described in DeepSeek-V3, arXiv:2412.19437, section 3.2.2.
+    Source: DeepEP counts tokens by node beside by rank (megatron-core 0.19.2, transformer/moe/fused_a2a.py).
 
     >>> float(crossing_share(1.0, 8.0)), float(crossing_share(2.0, 2.0))
     (0.125, 0.75)
