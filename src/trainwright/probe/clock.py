@@ -127,7 +127,7 @@ class Clock:
         return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw == before
 
 
-READINGS_AFTER = 15
+READINGS_AFTER = 9
 """How often work is timed that is called once in a step, among much else."""
 BURST = 4
 """Calls in one reading of work that is timed in turn with other work: the first finds its code gone from the caches, as

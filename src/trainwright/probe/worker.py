@@ -52,7 +52,7 @@ def work(orders: Orders, resident_bytes: float = 0.0) -> Samples:
     dispatch = measure_dispatch(clock, device, with_large_step=large is not None)
     kernels = measure_kernels(clock, arena, large, with_largest=orders.with_all)
     products = measure_products(clock, arena, orders.dtypes, rare=orders.with_lessons) if orders.with_all else []
-    links = measure_links(device, orders.link_sizes, 0.8 * orders.budget_s) if orders.n_ranks > 1 else []
+    links = measure_links(device, orders.link_sizes, 0.6 * orders.budget_s) if orders.n_ranks > 1 else []
     samples = Samples(
         matmuls=tuple(matmuls),
         streams=streams,
@@ -86,7 +86,7 @@ def _large(orders: Orders) -> Arena | None:
     return large
 
 
-WARM_S = 0.7
+WARM_S = 0.3
 """A processor holds its highest clock for a second or so, and has begun with its imports; a training step has the clock
 after that. The division into one process comes first, and the others soon after it."""
 
