@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainwright.probe.clock import Clock
-from trainwright.probe.pool import Arena, Pool
+from trainwright.probe.pool import Arena, Places, Pool
 from trainwright.probe.samples import KernelSample
 from trainwright.probe.updates import measure_optimizers
 
@@ -207,35 +207,36 @@ OF_AUTOCAST = tuple(kind for kind in TRIALS if kind == "cast" or kind.startswith
 """Those that no op of a model asks for by name."""
 
 
-def measure_kernels(
-    clock: Clock, arena: Arena, large: Arena | None = None, *, with_largest: bool = True
-) -> list[KernelSample]:
+def measure_kernels(clock: Clock, at: Places, *, with_largest: bool = True) -> list[KernelSample]:
     """Every kind at every size (or all but the largest), the optimizers, and (of kind "") what a call on nearly nothing
-    takes. ``large``: keeps results as long as a large step does; what autocast brings is measured there too.
+    takes; what autocast brings in a large step too.
     """
-    known = CPU_ELEMENTS if arena.device == "cpu" else GPU_ELEMENTS
+    device = at.near.device
+    known = CPU_ELEMENTS if device == "cpu" else GPU_ELEMENTS
     sizes = known if with_largest else known[:-1]
-    brief = tuple(kind for kind in TRIALS if arena.device != "cpu" or kind not in SERIAL)
-    found = [s for n in sizes for s in _of_size(clock, arena, n, brief if n == known[-1] else tuple(TRIALS))]
-    nothing = _works(Trial(shape=(8,), work=torch.exp), arena, arena)
+    brief = tuple(kind for kind in TRIALS if device != "cpu" or kind not in SERIAL)
+    found = [s for n in sizes for s in _of_size(clock, at, n, brief if n == known[-1] else tuple(TRIALS))]
+    nothing = _works(Trial(shape=(8,), work=torch.exp), at, at.near)
     forward_s, both_s = (clock.time(work).calm_s for work in nothing)
     return [
         KernelSample(kind="", n_elements=8, forward_s=forward_s, backward_s=both_s - forward_s),
         *found,
-        *(far for n in sizes[1:] for far in (_in_large_step(clock, arena, n, large) if large else ())),
-        *measure_optimizers(clock, arena.device, sizes, with_large_step=large is not None),
+        *(far for n in sizes[1:] for far in (_in_large_step(clock, at, n, at.large) if at.large else ())),
+        *measure_optimizers(clock, device, sizes, with_large_step=at.large is not None),
     ]
 
 
-def _in_large_step(clock: Clock, arena: Arena, n: int, large: Arena) -> list[KernelSample]:
+def _in_large_step(clock: Clock, at: Places, n: int, large: Arena) -> list[KernelSample]:
     """What autocast brings, where results are written where nothing was touched for long."""
-    return [replace(sample, is_far=True) for sample in _of_size(clock, arena, n, OF_AUTOCAST, large)]
+    return [replace(sample, is_far=True) for sample in _of_size(clock, at, n, OF_AUTOCAST, large)]
 
 
-def _of_size(clock: Clock, arena: Arena, n: int, kinds: Iterable[str], step: Arena | None = None) -> list[KernelSample]:
-    """Every kind over so many elements, in turn, in a step that keeps results as long as ``step`` (the arena) does."""
-    trials = {kind: TRIALS[kind](n, arena.device) for kind in kinds}
-    works = {kind: _works(trial, arena, step or arena) for kind, trial in trials.items()}
+def _of_size(
+    clock: Clock, at: Places, n: int, kinds: Iterable[str], results: Arena | None = None
+) -> list[KernelSample]:
+    """Every kind over so many elements, in turn; ``results``: where those are kept, else near."""
+    trials = {kind: TRIALS[kind](n, at.near.device) for kind in kinds}
+    works = {kind: _works(trial, at, results or at.near) for kind, trial in trials.items()}
     timings = iter(clock.in_turn([work for pair in works.values() for work in pair]))
     found = []
     for kind, pair in works.items():
@@ -245,11 +246,11 @@ def _of_size(clock: Clock, arena: Arena, n: int, kinds: Iterable[str], step: Are
     return found
 
 
-def _works(trial: Trial, arena: Arena, step: Arena) -> tuple[Pool, ...]:
-    """Forward, and with backward where there is one."""
+def _works(trial: Trial, at: Places, results: Arena) -> tuple[Pool, ...]:
+    """Forward, and with backward where there is one, of what was kept since forward."""
 
-    def operands() -> tuple[Tensor, ...]:
-        return tuple(arena.cut(trial.shape, trial.dtype) for _ in range(trial.n_inputs))
+    def operands(whence: Arena = at.near) -> tuple[Tensor, ...]:
+        return tuple(whence.cut(trial.shape, trial.dtype) for _ in range(trial.n_inputs))
 
     with torch.no_grad():
         incoming = torch.ones_like(trial.work(*operands()))
@@ -260,5 +261,5 @@ def _works(trial: Trial, arena: Arena, step: Arena) -> tuple[Pool, ...]:
         (gradient, *_) = torch.autograd.grad(out, (*leaves, *trial.parameters), incoming, allow_unused=True)
         return gradient
 
-    forward = step.pool_of(torch.no_grad()(trial.work), operands)
-    return (forward, step.pool_of(both, operands)) if trial.has_gradient else (forward,)
+    forward = results.pool_of(torch.no_grad()(trial.work), operands)
+    return (forward, results.pool_of(both, lambda: operands(at.kept))) if trial.has_gradient else (forward,)

@@ -10,6 +10,8 @@ from math import prod
 import torch
 from torch import Tensor
 
+from trainwright.hardware.device import FOOTPRINTS
+
 CPU_BYTES = 2**23
 GPU_BYTES = 2**28
 """Memory that operands of a dtype are cut from, and twice what results are kept: what a few ops of a step touch."""
@@ -90,3 +92,23 @@ class Pool:
         """One call of the work."""
         self.position = (self.position + 1) % len(self.operands)
         self.keep(self.work(*self.operands[self.position]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where the tensors of a step lie: those made a few ops ago, those kept since forward or the last step, and, on a
+    CPU, the results of a step that goes over much.
+    """
+
+    near: Arena
+    kept: Arena
+    large: Arena | None = None
+
+
+def places(device: str, *, with_large_step: bool) -> Places:
+    """Fresh ones for a device."""
+    near = Arena(device=device)
+    large = Arena(device=device, n_bytes=int(FOOTPRINTS[1])) if with_large_step else None
+    if large is not None:
+        large.fill()
+    return Places(near=near, kept=Arena(device=device, n_bytes=max(FAR_BYTES, near.n_bytes)), large=large)

@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from trainwright.hardware.device import FOOTPRINTS
 from trainwright.hardware.encode import from_plain, to_plain
 from trainwright.probe.allocator import keep_pages
 from trainwright.probe.attention import measure_attention
@@ -30,7 +29,7 @@ from trainwright.probe.kernels import measure_kernels
 from trainwright.probe.links import measure_links
 from trainwright.probe.matmul import measure_matmuls
 from trainwright.probe.memory import exp_per_s, measure_streams
-from trainwright.probe.pool import Arena
+from trainwright.probe.pool import places
 from trainwright.probe.samples import Orders, Samples
 
 
@@ -44,14 +43,15 @@ def work(orders: Orders, resident_bytes: float = 0.0) -> Samples:
     begin = time.perf_counter()
     if orders.device == "cpu" and orders.n_ranks == 1:
         warm_up(WARM_S)
-    clock, arena, large = _clock(orders), Arena(device=device), _large(orders)
-    matmuls = measure_matmuls(clock, arena, orders.dtypes)
-    streams = measure_streams(clock, arena, large)
+    clock = _clock(orders)
+    at = places(device, with_large_step=orders.with_all and device == "cpu")
+    matmuls = measure_matmuls(clock, at, orders.dtypes)
+    streams = measure_streams(clock, at)
     exponentials = exp_per_s(clock, device)
-    attention = measure_attention(clock, arena, orders.dtypes)
-    dispatch = measure_dispatch(clock, device, with_large_step=large is not None)
-    kernels = measure_kernels(clock, arena, large, with_largest=orders.with_all)
-    products = measure_products(clock, arena, orders.dtypes, rare=orders.with_lessons) if orders.with_all else []
+    attention = measure_attention(clock, at.near, orders.dtypes)
+    dispatch = measure_dispatch(clock, device, with_large_step=at.large is not None)
+    kernels = measure_kernels(clock, at, with_largest=orders.with_all)
+    products = measure_products(clock, at.near, orders.dtypes, rare=orders.with_lessons) if orders.with_all else []
     links = measure_links(device, orders.link_sizes, 0.6 * orders.budget_s) if orders.n_ranks > 1 else []
     samples = Samples(
         matmuls=tuple(matmuls),
@@ -75,15 +75,6 @@ def work(orders: Orders, resident_bytes: float = 0.0) -> Samples:
         dist.barrier()
         dist.destroy_process_group()
     return samples
-
-
-def _large(orders: Orders) -> Arena | None:
-    """On a CPU: an arena that keeps results as long as a large step does."""
-    if orders.device != "cpu" or not orders.with_all:
-        return None
-    large = Arena(device="cpu", n_bytes=int(FOOTPRINTS[1]))
-    large.fill()
-    return large
 
 
 WARM_S = 0.3
