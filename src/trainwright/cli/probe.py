@@ -6,7 +6,7 @@ import click
 
 
 @click.command("probe", epilog="Example: trainwright probe --quick --fresh --name desk")
-@click.option("--quick", is_flag=True, help="Some 14 seconds instead of 30: no caches and no lessons.")
+@click.option("--quick", is_flag=True, help="Some 15 seconds instead of 30: no caches and no lessons.")
 @click.option("--fresh", is_flag=True, help="Measure again even if this machine is known.")
 @click.option("--name", help="Keep it under this name, usable wherever a cluster is named.")
 @click.option("--forget", "drop_learned", is_flag=True, help="Drop what runs taught; keep what was measured.")
