@@ -27,7 +27,7 @@ class _Chain(torch.nn.Module):
         return x_bh
 
 
-def measure_dispatch(clock: Clock, device: str, *, with_large_step: bool = False) -> DispatchSample:
+def measure_dispatch(clock: Clock, device: str, *, with_large_step: bool) -> DispatchSample:
     """Time the chain on 4 x 8 numbers, where the arithmetic is nothing."""
     chain = _Chain(device)
     n_kernels = chain.n_layers * chain.kernels_per_layer

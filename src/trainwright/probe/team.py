@@ -17,7 +17,7 @@ from trainwright.hardware.encode import from_plain, to_plain
 from trainwright.probe.samples import Orders, Samples
 
 _WORKER = "import gc, sys; gc.disable(); from trainwright.probe.worker import main; main(*sys.argv[1:])"
-"""Imports make nothing that could be collected, and a fifth of their time is looking for it."""
+"""Garbage is not looked for until all is imported (allocator.py, collect_again)."""
 LONGEST_S = 600.0
 """After this a process is taken to hang."""
 

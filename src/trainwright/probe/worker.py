@@ -5,7 +5,6 @@ It reads its orders (JSON), makes the file READY once everything is imported, an
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import statistics
@@ -18,7 +17,7 @@ import torch
 import torch.distributed as dist
 
 from trainwright.hardware.encode import from_plain, to_plain
-from trainwright.probe.allocator import keep_pages
+from trainwright.probe.allocator import collect_again, keep_pages
 from trainwright.probe.attention import measure_attention
 from trainwright.probe.caches import measure_caches
 from trainwright.probe.clock import Clock, cpu_done
@@ -152,8 +151,7 @@ def main(orders_path: str, answer_path: str, ready_path: str) -> None:
     """Read the orders, wait for the turn, work, write the answer. Without a parent nobody wants one."""
     orders = from_plain(Orders, json.loads(Path(orders_path).read_text(encoding="utf-8")))
     resident_bytes = _resident_bytes() if orders.n_ranks == 1 else _first_update()
-    gc.freeze()
-    gc.enable()
+    collect_again()
     Path(ready_path).touch()
     if sys.stdin.readline():
         threading.Thread(target=_end_with_parent, daemon=True).start()

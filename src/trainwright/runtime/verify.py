@@ -24,6 +24,7 @@ from trainwright.jobs.inputs import Input
 from trainwright.jobs.job import Job
 from trainwright.jobs.store import job_from_dict
 from trainwright.jobs.strategy import Strategy
+from trainwright.probe.allocator import collect_again
 from trainwright.records.plan import read_plan
 from trainwright.runtime.batchnorm import join_batch_norms
 from trainwright.runtime.launch import Orders, launch
@@ -125,6 +126,7 @@ def work(orders: Orders, telephone: Any) -> Difference:
             "a module that trains in parts, each with its own update, is not held against one process",
             hint="leave --verify out",
         )
+    collect_again()
     # one process takes the whole batch at once: what couples its rows, as batch statistics do, then differs
     undivided = dataclasses.replace(strategy, **_UNDIVIDED, micro_batch=len(batch(0)[1]))
     alone = take_steps(build, batch, undivided, Mesh(sizes={}, indexes={}))

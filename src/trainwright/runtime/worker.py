@@ -49,7 +49,7 @@ class Telephone:
 
 def main(descriptor: int) -> int:
     """Follow the orders that come over the pipe; returns the exit code."""
-    gc.disable()  # until training begins: a fifth of the time of imports is looking for garbage that they do not make
+    gc.disable()  # until the work has imported what it needs (probe/allocator.py, collect_again)
     for number in STOPPING:  # until the run takes them over they end this process, without a traceback
         signal.signal(number, signal.SIG_DFL)
     telephone = Telephone(descriptor)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import gc
 import platform
 import signal
 import threading
@@ -24,7 +23,7 @@ from trainwright.jobs.job import Job
 from trainwright.jobs.model import start_folder
 from trainwright.jobs.store import job_from_dict
 from trainwright.jobs.strategy import Strategy
-from trainwright.probe.allocator import keep_pages
+from trainwright.probe.allocator import collect_again, keep_pages
 from trainwright.records.plan import PlanRecord, read_plan
 from trainwright.records.run import RankRecord, RunRecord, write_run
 from trainwright.records.step import read_steps, step_line
@@ -87,8 +86,7 @@ def run_process(folder: Path, place: Place, tell: Callable[..., None]) -> RunRec
         if place.leads:
             tracked.begin(session.job.trackers, folder, session.job.name, session.step)
         session.sync.begin()
-        gc.freeze()  # what is there now stays: no collection during a step looks through it
-        gc.enable()
+        collect_again()
         _forget_steps_after(session)
         with _stop_signals(session):
             train(session)

@@ -43,9 +43,8 @@ def model_of(row: Row) -> ModelSpec | None:
     if isinstance(named, str):
         return unet(named)
     if named is not None and row.says("LitGPT"):
-        named = replace(
-            named, tied=False
-        )  # its head is a copy even where the family ties it (convert_hf_checkpoint.py)
+        # its head is a copy even where the family ties it (convert_hf_checkpoint.py)
+        named = replace(named, tied=False)
     if named is not None and "nemotron-h" in named.name.casefold():
         return _spec(named)
     if named is not None and (not _has_shape(row) or row["arch"] in ("moe", "moe-mla") or named.experts):
